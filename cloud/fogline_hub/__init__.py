@@ -1,0 +1,1 @@
+"""The hub: everything that runs beside the operator."""
