@@ -19,7 +19,7 @@ MAX_INLINE_BYTES = 32 * 1024
 """A longer document is sent by URL, in bytes."""
 
 
-class CapturePolicy(Record):
+class CapturePolicy(Record, frozen=True, kw_only=True):
     """What of a model's traffic comes home. Every bound has its unit in its name."""
 
     sample_rate: Annotated[float, Meta(ge=0, le=1)] = 0.1
@@ -35,7 +35,7 @@ class CapturePolicy(Record):
     can lose, and counts."""
 
 
-class DesiredModel(Record):
+class DesiredModel(Record, frozen=True, kw_only=True):
     """One model version that should serve."""
 
     name: Name
@@ -47,7 +47,7 @@ class DesiredModel(Record):
     capture: CapturePolicy = CapturePolicy()
 
 
-class DesiredState(Record):
+class DesiredState(Record, frozen=True, kw_only=True):
     """All that one device should run; an empty `models` means serve nothing."""
 
     generation: Annotated[int, Meta(ge=1)]

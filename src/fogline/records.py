@@ -17,7 +17,11 @@ MAX_JSON_BYTES = 16 * 1024 * 1024
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen, checked record."""
+    """A frozen, checked record.
+
+    Subclasses repeat `frozen=True, kw_only=True`: msgspec does not inherit the second, and type
+    checkers do not see the first.
+    """
 
 
 R = TypeVar("R")
