@@ -23,23 +23,25 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "serve": Command(
-        "fogline_edge.cli:serve", "serve one ONNX model over gRPC, with no hub", "edge"
+        "fogline_edge.cli.serving:serve", "serve one ONNX model over gRPC, with no hub", "edge"
     ),
-    "predict": Command("fogline_edge.cli:predict", "ask a served model for predictions", "edge"),
+    "predict": Command(
+        "fogline_edge.cli.serving:predict", "ask a served model for predictions", "edge"
+    ),
     "agent enroll": Command(
-        "fogline_edge.cli:enroll", "trade a token for this device's identity", "edge"
+        "fogline_edge.cli.agent:enroll", "trade a token for this device's identity", "edge"
     ),
     "agent run": Command(
-        "fogline_edge.cli:run", "serve what the hub wants this device to run", "edge"
+        "fogline_edge.cli.agent:run", "serve what the hub wants this device to run", "edge"
     ),
     "convert": Command(
-        "fogline_hub.cli.models:convert", "convert a trained model to a bundle", "sklearn"
+        "fogline_hub.cli.convert:convert", "convert a trained model to a bundle", "sklearn"
     ),
     "optimize": Command(
-        "fogline_hub.cli.models:optimize", "measure smaller variants of a bundle", "sklearn"
+        "fogline_hub.cli.convert:optimize", "measure smaller variants of a bundle", "sklearn"
     ),
     "inspect": Command(
-        "fogline_hub.cli.models:inspect", "show what a bundle or model holds", "hub"
+        "fogline_hub.cli.convert:inspect", "show what a bundle or model holds", "hub"
     ),
     "push": Command("fogline_hub.cli.models:push", "sign a bundle and push it to the hub", "hub"),
     "models": Command(
