@@ -1,0 +1,63 @@
+"""Counts of a categorical column in the reference's categories, and of all others together."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fogline.errors import InvalidInput
+from fogline.summaries.counts import read_count, read_counts
+from fogline.summaries.labels import CategoryIndex
+from fogline.wire import fleet_pb2
+
+
+class CategoryCells:
+    """One categorical field: int64 counts [len(categories) + 1], the last one for others."""
+
+    __slots__ = ("_index", "counts", "missing", "name")
+
+    def __init__(
+        self,
+        name: str,
+        categories: tuple[str, ...],
+        counts: NDArray[np.int64] | None = None,
+        missing: int = 0,
+    ) -> None:
+        self.name = name
+        self._index = CategoryIndex(categories)
+        self.counts = np.zeros(len(categories) + 1, dtype=np.int64) if counts is None else counts
+        self.missing = missing
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return self._index.categories
+
+    def add(self, values: NDArray[np.generic]) -> None:
+        """Counts a column [rows] of strings, booleans or integers."""
+        if values.ndim != 1:
+            raise InvalidInput(f"column {self.name}: shape {values.shape}, expected [rows]")
+        codes = self._index.codes(values)
+        tally = np.bincount(codes + 1, minlength=len(self.counts) + 1)
+        self.missing += int(tally[0])
+        self.counts += tally[1:]
+
+    def merge(self, other: "CategoryCells") -> "CategoryCells":
+        if (self.name, self.categories) != (other.name, other.categories):
+            raise InvalidInput(f"column {self.name}: counts over other categories do not add up")
+        return CategoryCells(
+            self.name, self.categories, self.counts + other.counts, self.missing + other.missing
+        )
+
+    def to_message(self) -> fleet_pb2.FieldSummary:
+        return fleet_pb2.FieldSummary(
+            name=self.name, missing=self.missing, categories=self.counts.tolist()
+        )
+
+    @staticmethod
+    def from_message(
+        message: fleet_pb2.FieldSummary, name: str, categories: tuple[str, ...]
+    ) -> "CategoryCells":
+        return CategoryCells(
+            name,
+            categories,
+            read_counts(message.categories, len(categories) + 1, f"column {name}"),
+            read_count(message.missing, f"column {name}"),
+        )
