@@ -1,0 +1,6 @@
+"""MQTT 3.1.1 for both sides; the only package that imports paho."""
+
+from fogline.mqtt.config import Login, MqttConfig
+from fogline.mqtt.connection import Message, MqttConnection
+
+__all__ = ["Login", "Message", "MqttConfig", "MqttConnection"]
