@@ -1,0 +1,16 @@
+"""Child processes with limits, that die with their parent. Linux only."""
+
+from fogline.sandbox.child import Child, run_child, start_child
+from fogline.sandbox.environment import clean_environment
+from fogline.sandbox.limits import Limits
+from fogline.sandbox.outcome import Ending, Outcome
+
+__all__ = [
+    "Child",
+    "Ending",
+    "Limits",
+    "Outcome",
+    "clean_environment",
+    "run_child",
+    "start_child",
+]
