@@ -4,6 +4,8 @@ A token is `fl1.<secret>.<SHA-256 of the hub's TUF root>`: whoever carries it to
 carries the root of trust, so a hub that answers in the real one's place is found out. Enrolment is
 idempotent by `device_key`, which the device makes and stores before it asks: the same token and
 key give the same identity, however often the answer was lost.
+
+None of these records shows a secret in its `repr`, so none reaches a log or a traceback.
 """
 
 import re
@@ -36,6 +38,9 @@ class Token(Record, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return f"fl1.{self.secret}.{self.root_sha256}"
 
+    def __repr__(self) -> str:
+        return f"Token(root_sha256={self.root_sha256!r})"
+
 
 class EnrollRequest(Record, frozen=True, kw_only=True):
     """What a device sends to become one."""
@@ -47,6 +52,9 @@ class EnrollRequest(Record, frozen=True, kw_only=True):
     device_key: Key
     """Made by the device, kept by it; makes the call idempotent."""
     name: Name
+
+    def __repr__(self) -> str:
+        return f"EnrollRequest(name={self.name!r})"
 
 
 class Identity(Record, frozen=True, kw_only=True):
@@ -72,6 +80,9 @@ class Identity(Record, frozen=True, kw_only=True):
     """Authenticates what the hub sends to this device."""
     tuf_root: str
     """Text of the TUF root metadata that this device trusts first."""
+
+    def __repr__(self) -> str:
+        return f"Identity(device={self.device!r}, name={self.name!r}, group={self.group!r})"
 
 
 def parse_token(text: str) -> Token:

@@ -1,0 +1,251 @@
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+
+import pytest
+from fogline_hub import audit
+from fogline_hub.catalogue import Catalogue
+from fogline_hub.devices import Devices, Enrolment, Hub, Login, Tokens
+from fogline_hub.devices.turns import Turns
+
+from fogline.clock import ManualClock
+from fogline.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from fogline.identity import EnrollRequest, Identity, parse_token
+from fogline.ids import random_id
+from tests.hub_rooms import catalogue, clock
+
+__all__ = ["catalogue", "clock"]
+
+HUB = Hub(url="http://127.0.0.1:1", mqtt_host="127.0.0.1", mqtt_port=2, tuf_root='{"root": 1}')
+ROOT_SHA = sha256(HUB.tuf_root.encode()).hexdigest()
+
+
+@dataclass
+class Broker:
+    """A broker that can be down; keeps what it was given last."""
+
+    users: Sequence[Login] = ()
+    is_down: bool = False
+
+    def hash_password(self, password: str) -> str:
+        return sha256(password.encode()).hexdigest()
+
+    def apply(self, logins: Sequence[Login]) -> None:
+        if self.is_down:
+            raise Unavailable("the broker is down")
+        self.users = logins
+
+
+class Keys:
+    def device_keys(self, device: str) -> tuple[bytes, bytes]:
+        return sha256(b"up" + device.encode()).digest(), sha256(b"down" + device.encode()).digest()
+
+
+@dataclass
+class Fleet:
+    catalogue: Catalogue
+    clock: ManualClock
+    broker: Broker = field(default_factory=Broker)
+
+    def __post_init__(self) -> None:
+        self.devices = Devices(self.clock)
+        self.tokens = Tokens(clock=self.clock, ids=random_id)
+        self.enrolment = Enrolment(
+            catalogue=self.catalogue,
+            devices=self.devices,
+            tokens=self.tokens,
+            keys=Keys(),
+            logins=self.broker,
+            clock=self.clock,
+            ids=random_id,
+        )
+
+    def token(self, *, uses: int = 1, life: timedelta = timedelta(hours=1)) -> str:
+        with self.catalogue.transaction() as connection:
+            _, secret = self.tokens.create(
+                connection,
+                group="roof",
+                uses=uses,
+                life=life,
+                tuf_root=ROOT_SHA,
+                actor="operator:a",
+            )
+        return str(secret)
+
+    def enrol(self, token: str, key: str = "a", name: str = "station") -> Identity:
+        parsed = parse_token(token)
+        request = EnrollRequest(
+            secret=parsed.secret,
+            root_sha256=parsed.root_sha256,
+            device_key=sha256(key.encode()).hexdigest(),
+            name=name,
+        )
+        return self.enrolment.enrol(request, HUB)
+
+
+@pytest.fixture
+def fleet(catalogue: Catalogue, clock: ManualClock) -> Fleet:
+    return Fleet(catalogue, clock)
+
+
+def test_a_token_buys_an_identity_of_its_group(fleet: Fleet) -> None:
+    identity = fleet.enrol(fleet.token())
+    assert (identity.group, identity.name) == ("roof", "station")
+    assert identity.tuf_root == HUB.tuf_root
+    assert [u.device for u in fleet.broker.users] == [identity.device]
+    assert fleet.broker.users[0].password_hash == fleet.broker.hash_password(identity.mqtt_password)
+    with fleet.catalogue.reading() as connection:
+        assert fleet.devices.of_secret(connection, identity.api_secret).id == identity.device
+        assert [r.action for r in audit.list(connection)] == ["token.created", "device.enrolled"]
+        assert fleet.devices.groups(connection) == {"roof": 1}
+
+
+def test_the_same_key_gets_the_same_identity_and_takes_no_use(fleet: Fleet) -> None:
+    token = fleet.token(uses=2)
+    first = fleet.enrol(token)
+    fleet.clock.advance(7200)  # the token has expired since
+    assert fleet.enrol(token) == first
+    with fleet.catalogue.reading() as connection:
+        assert [t.uses_left for t in fleet.tokens.list(connection)] == [1]
+
+
+def test_a_broker_that_is_down_costs_no_second_use(fleet: Fleet) -> None:
+    token = fleet.token()
+    fleet.broker.is_down = True
+    with pytest.raises(Unavailable):
+        fleet.enrol(token)
+    fleet.broker.is_down = False
+    assert fleet.enrol(token).device == fleet.broker.users[0].device
+
+
+def test_a_token_is_good_for_its_uses_only(fleet: Fleet) -> None:
+    token = fleet.token(uses=2)
+    fleet.enrol(token, "a")
+    fleet.enrol(token, "b")
+    with pytest.raises(Forbidden, match="used up"):
+        fleet.enrol(token, "c")
+
+
+def test_twenty_devices_at_once_share_five_uses(fleet: Fleet) -> None:
+    token = fleet.token(uses=5)
+    got: list[Identity] = []
+    refused: list[Forbidden] = []
+
+    def ask(n: int) -> None:
+        try:
+            got.append(fleet.enrol(token, str(n)))
+        except Forbidden as e:
+            refused.append(e)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(got), len(refused)) == (5, 15)
+    assert {u.device for u in fleet.broker.users} == {i.device for i in got}
+
+
+def test_one_device_that_asks_ten_times_at_once_is_one_device(fleet: Fleet) -> None:
+    token = fleet.token(uses=10)
+    got: list[Identity] = []
+    threads = [threading.Thread(target=lambda: got.append(fleet.enrol(token))) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 10
+    assert len({i.device for i in got}) == 1
+    with fleet.catalogue.reading() as connection:
+        assert fleet.tokens.list(connection)[0].uses_left == 9
+
+
+def test_expired_unknown_and_foreign_tokens_are_refused_without_a_hint(fleet: Fleet) -> None:
+    token = fleet.token(life=timedelta(seconds=10))
+    fleet.clock.advance(11)
+    unknown = f"fl1.{'x' * 43}.{ROOT_SHA}"
+    texts = set()
+    for bad in (token, unknown):
+        with pytest.raises(Forbidden) as refused:
+            fleet.enrol(bad)
+        texts.add(str(refused.value))
+    assert len(texts) == 1
+    with pytest.raises(Forbidden, match="another hub"):
+        fleet.enrol(f"fl1.{'x' * 43}.{'0' * 64}")
+
+
+def test_a_revoked_device_loses_api_broker_and_enrolment(fleet: Fleet) -> None:
+    token = fleet.token(uses=2)
+    identity = fleet.enrol(token)
+    fleet.enrolment.revoke("station", actor="operator:a")
+    assert fleet.broker.users == ()
+    with pytest.raises(Forbidden, match="was revoked"):
+        fleet.enrol(token)
+    with (
+        fleet.catalogue.reading() as connection,
+        pytest.raises(Forbidden, match="unknown or revoked"),
+    ):
+        fleet.devices.of_secret(connection, identity.api_secret)
+
+
+def test_a_name_that_two_devices_share_asks_for_an_id(fleet: Fleet) -> None:
+    token = fleet.token(uses=2)
+    first = fleet.enrol(token, "a", "twin")
+    fleet.enrol(token, "b", "twin")
+    with fleet.catalogue.reading() as connection:
+        assert fleet.devices.get(connection, first.device).name == "twin"
+        with pytest.raises(Conflict, match=first.device):
+            fleet.devices.get(connection, "twin")
+        with pytest.raises(NotFound, match="devices list"):
+            fleet.devices.get(connection, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("uses", "life"),
+    [
+        (0, timedelta(hours=1)),
+        (100_001, timedelta(hours=1)),
+        (1, timedelta(0)),
+        (1, timedelta(days=999)),
+    ],
+)
+def test_tokens_out_of_bounds_are_refused(fleet: Fleet, uses: int, hours: int) -> None:
+    with pytest.raises(InvalidInput):
+        fleet.token(uses=uses, life=timedelta(hours=hours))
+
+
+def test_no_secret_is_stored_or_shown(fleet: Fleet) -> None:
+    token = fleet.token()
+    identity = fleet.enrol(token)
+    with fleet.catalogue.reading() as connection:
+        stored = "\n".join(connection.connection.driver_connection.iterdump())  # type: ignore[union-attr]
+    hidden = [identity.api_secret, identity.mqtt_password, identity.mqtt_client_id]
+    hidden += [identity.up_key, identity.down_key, parse_token(token).secret]
+    for secret in hidden:
+        assert secret not in stored
+        assert secret not in repr(identity)
+
+
+def test_waiting_for_a_later_run_replaces_an_own_one() -> None:
+    turns = Turns()
+    runs: list[int] = []
+    first_runs, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        first_runs.set()
+        go_on.wait(10)
+        runs.append(0)
+
+    one = threading.Thread(target=turns.run, args=(slow,))
+    one.start()
+    assert first_runs.wait(10)
+    rest = [threading.Thread(target=turns.run, args=(lambda: runs.append(1),)) for _ in range(5)]
+    for thread in rest:
+        thread.start()
+    go_on.set()
+    for thread in [one, *rest]:
+        thread.join()
+    assert runs[0] == 0
+    assert 1 <= runs.count(1) <= 5
