@@ -1,0 +1,34 @@
+"""Desired and reported state, and the staged moves from one version to the next."""
+
+from fogline_hub.rollouts.controller import Controller
+from fogline_hub.rollouts.link import FleetLink
+from fogline_hub.rollouts.rollouts import (
+    DeviceProgress,
+    Plan,
+    Rollout,
+    create,
+    listing,
+    progress,
+    show,
+    steer,
+)
+from fogline_hub.rollouts.states import Event, State
+from fogline_hub.rollouts.tripwires import WavePolicy
+from fogline_hub.rollouts.waves import parse_waves
+
+__all__ = [
+    "Controller",
+    "DeviceProgress",
+    "Event",
+    "FleetLink",
+    "Plan",
+    "Rollout",
+    "State",
+    "WavePolicy",
+    "create",
+    "listing",
+    "parse_waves",
+    "progress",
+    "show",
+    "steer",
+]

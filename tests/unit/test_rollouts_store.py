@@ -1,0 +1,260 @@
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fogline import topics
+from fogline.clock import ManualClock
+from fogline.desired import CapturePolicy, DesiredState
+from fogline.errors import Conflict, NotFound
+from fogline.records import decode_json
+from fogline.wire.auth import derive_key, seal, unseal
+from fogline.wire.fleet_pb2 import ACTIVE, REJECTED, Desired, Reported, Signed
+from fogline_hub import rollouts
+from fogline_hub.catalogue import Catalogue, sql
+from fogline_hub.registry import Registry, Version
+from fogline_hub.rollouts import Controller, Event, FleetLink, Plan, State, WavePolicy, desired
+
+MASTER = secrets.token_bytes(32)
+DEVICES = ("aa", "bb", "cc")
+
+
+class KeyedSealer:
+    """Seals with a master key, as the signer process does."""
+
+    def __init__(self) -> None:
+        self.counter = 0
+
+    def up_key(self, device: str) -> bytes:
+        return derive_key(MASTER, "up", device)
+
+    def seal_down(self, device: str, kind: str, body: bytes, *, ttl_s: int) -> bytes:
+        self.counter += 1
+        return seal(
+            Signed(body=body, counter=self.counter, expires_us=ttl_s),
+            key=derive_key(MASTER, "down", device),
+            direction="down",
+            topic=topics.down(device, kind),
+        )
+
+
+class Fleet:
+    """A hub's controller and link, and devices that a test speaks for."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = ManualClock()
+        self.catalogue = Catalogue.open(path)
+        self.registry = Registry(self.clock)
+        self.sent: list[tuple[str, bytes]] = []
+        self.link = FleetLink(
+            catalogue=self.catalogue,
+            registry=self.registry,
+            sealer=KeyedSealer(),
+            publisher=self,
+            group_of=lambda _connection, device: "stations" if device in DEVICES else "",
+            clock=self.clock,
+        )
+        self.controller = Controller(
+            catalogue=self.catalogue, registry=self.registry, link=self.link, clock=self.clock
+        )
+        self.counter = 0
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
+        assert qos == 1
+        self.sent.append((topic, payload))
+
+    def version(self, digit: str) -> Version:
+        with self.catalogue.transaction() as c:
+            made = self.registry.add_version(
+                c, "rain", digit * 64, actor="operator:t", size_bytes=1, verified=True
+            )
+            return self.registry.publish(c, "rain", made.number, actor="operator:t")
+
+    def deploy(self, version: Version, waves: str = "1,100%") -> int:
+        plan = Plan(group="stations", waves=rollouts.parse_waves(waves), policy=WavePolicy())
+        with self.catalogue.transaction() as c:
+            return rollouts.create(
+                c,
+                version=version,
+                plan=plan,
+                devices=DEVICES,
+                actor="operator:t",
+                now=self.clock.now(),
+            ).id
+
+    def orders(self) -> dict[str, DesiredState]:
+        """What was published since the last call, as each device would read it."""
+        found = {}
+        for topic, payload in self.sent:
+            device = topic.split("/")[3]
+            key = derive_key(MASTER, "down", device)
+            signed = unseal(Signed, payload, key=key, direction="down", topic=topic)
+            order = Desired.FromString(signed.body)
+            found[device] = decode_json(order.document, DesiredState, "order")
+        self.sent.clear()
+        return found
+
+    def report(self, device: str, state: DesiredState, *, rejected: bool = False) -> None:
+        self.counter += 1
+        message = Reported(generation=state.generation, counter=self.counter, outbox_id="o1")
+        for m in state.models:
+            message.models.add(
+                name=m.name,
+                version=m.version,
+                state=REJECTED if rejected else ACTIVE,
+                reason="too slow" if rejected else "",
+            )
+        topic = topics.up_state(device)
+        key = derive_key(MASTER, "up", device)
+        self.link.receive(topic, seal(message, key=key, direction="up", topic=topic))
+
+    def show(self, rollout: int) -> rollouts.Rollout:
+        with self.catalogue.reading() as c:
+            return rollouts.show(c, rollout)
+
+    def desired(self, device: str) -> DesiredState | None:
+        with self.catalogue.reading() as c:
+            return desired.read(c, device)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path / "catalogue.db")
+    yield made
+    made.catalogue.close()
+
+
+def run_to_end(fleet: Fleet, rollout: int) -> None:
+    for _ in range(10):
+        fleet.controller.tick()
+        for device, state in fleet.orders().items():
+            fleet.report(device, state)
+        if fleet.show(rollout).ended_at is not None:
+            return
+
+
+def test_a_rollout_moves_one_device_first_then_all(fleet: Fleet) -> None:
+    rollout = fleet.deploy(fleet.version("1"))
+    fleet.controller.tick()
+    canary = fleet.orders()
+    assert len(canary) == 1
+    fleet.controller.tick()
+    assert fleet.orders() == {}
+    for device, state in canary.items():
+        fleet.report(device, state)
+    fleet.controller.tick()
+    assert len(fleet.orders()) == 2
+    run_to_end(fleet, rollout)
+    fleet.clock.advance(6)
+    run_to_end(fleet, rollout)
+    assert fleet.show(rollout).state is State.SUCCEEDED
+
+
+def test_a_rejection_stops_the_rollout_and_sends_the_device_back(fleet: Fleet) -> None:
+    first = fleet.deploy(fleet.version("1"), "100%")
+    run_to_end(fleet, first)
+    second = fleet.deploy(fleet.version("2"))
+    fleet.controller.tick()
+    ((device, state),) = fleet.orders().items()
+    assert state.models[0].version == 2
+    fleet.report(device, state, rejected=True)
+    fleet.controller.tick()
+    shown = fleet.show(second)
+    assert shown.state is State.STOPPED
+    assert "too slow" in shown.reason
+    back = fleet.orders()[device]
+    assert back.models[0].version == 1
+    assert back.generation > state.generation
+    assert {d: s.models[0].version for d in DEVICES if (s := fleet.desired(d))} == dict.fromkeys(
+        DEVICES, 1
+    )
+
+
+def test_the_first_version_that_fails_leaves_the_device_with_nothing_desired(fleet: Fleet) -> None:
+    fleet.deploy(fleet.version("1"))
+    fleet.controller.tick()
+    ((device, state),) = fleet.orders().items()
+    fleet.report(device, state, rejected=True)
+    fleet.controller.tick()
+    assert fleet.orders()[device].models == ()
+
+
+def test_a_paused_rollout_waits_and_an_aborted_one_goes_back(fleet: Fleet) -> None:
+    rollout = fleet.deploy(fleet.version("1"))
+    fleet.controller.tick()
+    for event in (Event.PAUSE, Event.RESUME, Event.ABORT):
+        with fleet.catalogue.transaction() as c:
+            rollouts.steer(c, rollout, event, actor="operator:t", now=fleet.clock.now())
+        fleet.controller.tick()
+    assert fleet.show(rollout).state is State.ABORTED
+    assert all(s.models == () for s in fleet.orders().values())
+    with (
+        pytest.raises(Conflict, match="aborted and cannot resume"),
+        fleet.catalogue.transaction() as c,
+    ):
+        rollouts.steer(c, rollout, Event.RESUME, actor="operator:t", now=fleet.clock.now())
+
+
+def test_a_second_rollout_of_the_model_in_the_group_is_refused(fleet: Fleet) -> None:
+    version = fleet.version("1")
+    fleet.deploy(version)
+    with pytest.raises(Conflict, match="has not ended"):
+        fleet.deploy(version)
+
+
+def test_a_newcomer_gets_what_its_group_runs(fleet: Fleet) -> None:
+    version = fleet.version("1")
+    with fleet.catalogue.transaction() as c:
+        desired.set_group(c, "stations", version, CapturePolicy(sample_rate=0.5))
+    fleet.report("aa", DesiredState(generation=1, models=()))
+    assert fleet.desired("aa") is None
+    topic = topics.up_state("aa")
+    hello = Reported(counter=99, outbox_id="o1", want_desired=True)
+    fleet.link.receive(
+        topic, seal(hello, key=derive_key(MASTER, "up", "aa"), direction="up", topic=topic)
+    )
+    fleet.controller.tick()
+    assert fleet.orders()["aa"].models[0].capture.sample_rate == 0.5
+
+
+@pytest.mark.parametrize("forged", ["key", "device", "garbage", "stranger"])
+def test_a_report_that_is_not_the_devices_own_changes_nothing(fleet: Fleet, forged: str) -> None:
+    device = "zz" if forged == "stranger" else "aa"
+    topic = topics.up_state(device)
+    key = MASTER if forged == "key" else derive_key(MASTER, "up", device)
+    payload = seal(
+        Reported(generation=5, counter=1, outbox_id="o"), key=key, direction="up", topic=topic
+    )
+    if forged == "garbage":
+        payload = b"\xff" * 40
+    fleet.link.receive(topics.up_state("bb") if forged == "device" else topic, payload)
+    with fleet.catalogue.reading() as c:
+        assert c.execute(sql.select(sql.METADATA.tables["reported"])).all() == []
+
+
+def test_an_older_report_never_replaces_a_newer(fleet: Fleet) -> None:
+    fleet.counter = 5
+    fleet.report("aa", DesiredState(generation=9))
+    fleet.counter = 1
+    fleet.report("aa", DesiredState(generation=3))
+    with fleet.catalogue.reading() as c:
+        heard = rollouts.link.reports.newest(c, "aa")
+    assert heard is not None
+    assert heard[0].generation == 9
+
+
+def test_an_unanswered_order_is_sent_again_ever_more_rarely(fleet: Fleet) -> None:
+    fleet.deploy(fleet.version("1"), "100%")
+    sent = []
+    for _ in range(60):
+        fleet.controller.tick()
+        sent.append(len(fleet.orders()))
+        fleet.clock.advance(1)
+    assert sent[0] == 3
+    assert [i for i, n in enumerate(sent) if n] == [0, 5, 15, 35]
+
+
+def test_an_unknown_rollout_is_named(fleet: Fleet) -> None:
+    with pytest.raises(NotFound, match="no rollout 7"):
+        fleet.show(7)
