@@ -1,0 +1,222 @@
+"""One loaded model: opened from a file, run on arrays, ended by a deadline.
+
+The only way from Fogline to onnxruntime's sessions. A hostile model is first proved in a limited
+child (`fogline.runtime.qualify`); what is opened here was proved there. Models are opened by path,
+never from bytes, so that external data is looked for beside the file and nowhere else.
+
+onnxruntime's own error texts hold tensor values, so no text of a failed run leaves this module.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput, NotFound, Unsupported
+from fogline.runtime.interrupt import FATAL_ONLY, Interrupt, Watchdog
+from fogline.runtime.plan import ModelPlan
+from fogline.schema import Field, Role
+from fogline.tensors import Array
+
+_DATATYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "tensor(bool)": "BOOL",
+        "tensor(int8)": "INT8",
+        "tensor(int16)": "INT16",
+        "tensor(int32)": "INT32",
+        "tensor(int64)": "INT64",
+        "tensor(uint8)": "UINT8",
+        "tensor(uint16)": "UINT16",
+        "tensor(uint32)": "UINT32",
+        "tensor(uint64)": "UINT64",
+        "tensor(float16)": "FP16",
+        "tensor(float)": "FP32",
+        "tensor(double)": "FP64",
+        "tensor(string)": "BYTES",
+    }
+)
+"""onnxruntime's names of the types that numpy can hold."""
+
+_ERRORS = (
+    states.EngineError,
+    states.EPFail,
+    states.Fail,
+    states.InvalidArgument,
+    states.InvalidGraph,
+    states.InvalidProtobuf,
+    states.ModelLoadCanceled,
+    states.ModelLoaded,
+    states.ModelRequiresCompilation,
+    states.NoModel,
+    states.NoSuchFile,
+    states.NotFound,
+    states.NotImplemented,
+    states.RuntimeException,
+)
+
+_NODE = re.compile(r"while running (\w{1,64}) node\. Name:'([^']*)'")
+_NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate memory")
+
+
+class Session:
+    """A model in memory; runs may go on in several threads at once."""
+
+    def __init__(
+        self, native: onnxruntime.InferenceSession, label: str, watchdog: Watchdog | None
+    ) -> None:
+        self._native: onnxruntime.InferenceSession | None = native
+        self._label = label
+        self._watchdog = watchdog or Watchdog()
+        self.inputs = tuple(_field(a, "input", "feature", label) for a in native.get_inputs())
+        self.outputs = tuple(_field(a, "output", "other", label) for a in native.get_outputs())
+        self._output_names = [f.name for f in self.outputs]
+        self._text_inputs = [f.name for f in self.inputs if f.datatype == "BYTES"]
+
+    @classmethod
+    def open(
+        cls, path: Path, plan: ModelPlan, *, label: str = "", watchdog: Watchdog | None = None
+    ) -> "Session":
+        """Loads the ONNX file at `path` on the CPU.
+
+        Args:
+            path: The file; its external data lies beside it.
+            plan: How to load and run it.
+            label: How errors name the model; the file's name if empty.
+            watchdog: Shared by sessions of one process; by default this session makes one when a
+                run has a deadline.
+
+        Raises:
+            NotFound: no such file.
+            InvalidInput: not an ONNX model that onnxruntime can load.
+            Unsupported: an operator, or the type of an input or output, is not served.
+            Exhausted: not enough memory.
+        """
+        label = label or path.name
+        if not path.is_file():
+            raise NotFound(f"{path}: no such file")
+        try:
+            native = onnxruntime.InferenceSession(
+                str(path), _options(plan), providers=["CPUExecutionProvider"]
+            )
+        except (*_ERRORS, MemoryError) as e:
+            raise _load_error(label, e) from None
+        return cls(native, label, watchdog)
+
+    def run(
+        self,
+        arrays: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        deadline_s: float | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> dict[str, Array]:
+        """Runs the model once.
+
+        Args:
+            arrays: Every input by name, with the datatypes of `self.inputs`; BYTES as `str`.
+            outputs: Names of the outputs wanted, in the order wanted; all if None.
+            deadline_s: Seconds from now at which the run is ended.
+            interrupt: Ends the run from another thread.
+
+        Raises:
+            InvalidInput: onnxruntime refuses these inputs, or a node fails on them.
+            DeadlineExceeded: not done in time.
+            Unavailable: ended by `interrupt`.
+            Exhausted: not enough memory.
+            Conflict: the session is closed.
+        """
+        native = self._native
+        if native is None:
+            raise Conflict(f"{self._label}: the session is closed")
+        names = self._output_names if outputs is None else list(outputs)
+        stop = interrupt or Interrupt()
+        feeds = dict(arrays)
+        for name in self._text_inputs:
+            if name in feeds:
+                feeds[name] = _strict_text(self._label, name, feeds[name])
+        limit = nullcontext() if deadline_s is None else self._watchdog.watch(stop, deadline_s)
+        try:
+            with limit:
+                stop.check(self._label)
+                values = native.run(names, feeds, stop.options)
+        except (*_ERRORS, MemoryError, ValueError, TypeError, RuntimeError) as e:
+            stop.check(self._label)
+            raise _run_error(self._label, e) from None
+        return dict(zip(names, values, strict=True))
+
+    def close(self) -> None:
+        """Lets the model's memory go when the last run that goes on has ended."""
+        self._native = None
+
+
+def _options(plan: ModelPlan) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL_ONLY
+    options.intra_op_num_threads = plan.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = plan.arena
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        if plan.optimize
+        else onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )
+    # Idle threads that spin would take the application's processor time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_prepacking", "0" if plan.prepack else "1")
+    return options
+
+
+def _field(arg: Any, kind: str, role: Role, label: str) -> Field:
+    datatype = _DATATYPES.get(arg.type)
+    if datatype is None:
+        hint = (
+            "; convert the model with zipmap=False"
+            if arg.type.startswith("seq(map(")
+            else f"; served are {', '.join(_DATATYPES)}"
+        )
+        raise Unsupported(f"{label}: {kind} {arg.name[:80]!r} is a {arg.type}{hint}")
+    shape = tuple(d if isinstance(d, int) and d >= 0 else -1 for d in arg.shape)
+    try:
+        return Field(name=arg.name, datatype=datatype, shape=shape, role=role)
+    except ValueError as e:
+        raise InvalidInput(f"{label}: {e}") from e
+
+
+def _strict_text(label: str, name: str, array: Array) -> Array:
+    """An object array of `str` alone: onnxruntime would serve the repr of anything else."""
+    if array.dtype.kind == "U":
+        return array.astype(np.object_)
+    for value in array.flat:
+        if not isinstance(value, str):
+            raise InvalidInput(
+                f"{label}, input {name!r}: expected str elements, got {type(value).__name__}"
+            )
+    return array
+
+
+def _load_error(label: str, error: Exception) -> FoglineError:
+    text = str(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        return Exhausted(f"{label}: not enough memory to load the model")
+    detail = text.rpartition(" : ")[2][:400]
+    if isinstance(error, states.NotImplemented) or "is not a registered function/op" in text:
+        return Unsupported(f"{label}: an operator is not known to onnxruntime: {detail}")
+    return InvalidInput(f"{label}: onnxruntime cannot load it: {detail}")
+
+
+def _run_error(label: str, error: Exception) -> FoglineError:
+    text = str(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        return Exhausted(f"{label}: not enough memory to answer this request")
+    found = _NODE.search(text)
+    if found:
+        return InvalidInput(
+            f"{label}: the {found[1]} node {found[2][:80]!r} failed on these inputs"
+        )
+    return InvalidInput(f"{label}: onnxruntime refused these inputs ({type(error).__name__})")

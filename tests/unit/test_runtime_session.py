@@ -1,0 +1,184 @@
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from fogline.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FoglineError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
+from fogline.runtime import Interrupt, ModelPlan, Session, Watchdog
+from fogline.runtime import session as session_module
+from fogline.tensors import DATATYPES
+from tests import models
+
+FOREVER = np.array(10**12, np.int64)
+
+
+def open_session(path: Path, plan: ModelPlan = ModelPlan()) -> Session:  # noqa: B008
+    return Session.open(path, plan, label="m@1")
+
+
+@pytest.mark.parametrize("datatype", DATATYPES)
+def test_every_datatype_goes_through_unchanged(tmp_path: Path, datatype: str) -> None:
+    session = open_session(models.save_identity(tmp_path / "m.onnx", datatype))
+    given: Any = (
+        np.array([["a\0\0", ""], ["é", "\0"]], object)
+        if datatype == "BYTES"
+        else np.array([[0, 1], [1, 0]]).astype(DATATYPES[datatype])
+    )
+    answer = session.run({"x": given})["y"]
+    assert answer.dtype == given.dtype
+    assert answer.tolist() == given.tolist()
+    (field,) = session.inputs
+    assert (field.name, field.datatype, field.shape) == ("x", datatype, (-1, 2))
+
+
+def test_answers_equal_onnxruntime_bit_for_bit(tmp_path: Path) -> None:
+    path = models.save_classifier(tmp_path / "m.onnx")
+    session = open_session(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    native = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    rows = np.random.default_rng(1).normal(size=(50, 1, 4)).astype(np.float32)
+    for row in rows:
+        label, probabilities = native.run(None, {"x": row})
+        answer = session.run({"x": row})
+        assert answer["label"].tobytes() == label.tobytes()
+        assert answer["probabilities"].tobytes() == probabilities.tobytes()
+
+
+def test_only_the_outputs_asked_for_come_back_in_that_order(tmp_path: Path) -> None:
+    session = open_session(models.save_two_inputs(tmp_path / "m.onnx"))
+    arrays = {"x": np.ones((2, 3), np.float32), "scale": np.full((2, 1), 3, np.float32)}
+    assert list(session.run(arrays)) == ["product", "total"]
+    assert list(session.run(arrays, ["total"])) == ["total"]
+    assert list(session.run(arrays, ["total", "product"])) == ["total", "product"]
+
+
+def test_a_run_ends_at_its_deadline_and_the_next_one_answers(tmp_path: Path) -> None:
+    session = open_session(models.save_slow_loop(tmp_path / "m.onnx"))
+    with pytest.raises(DeadlineExceeded, match="m@1"):
+        session.run({"n": FOREVER}, deadline_s=0.05)
+    with pytest.raises(DeadlineExceeded):
+        session.run({"n": FOREVER}, deadline_s=0)
+    assert session.run({"n": np.array(1, np.int64)}, deadline_s=30)["y"].shape == (64, 64)
+
+
+def test_a_short_deadline_wakes_a_watchdog_that_sleeps_towards_a_long_one(tmp_path: Path) -> None:
+    watchdog = Watchdog()
+    session = Session.open(
+        models.save_slow_loop(tmp_path / "m.onnx"), ModelPlan(), watchdog=watchdog
+    )
+    session.run({"n": np.array(1, np.int64)}, deadline_s=3600)
+    with watchdog.watch(Interrupt(), 3600), pytest.raises(DeadlineExceeded):
+        session.run({"n": FOREVER}, deadline_s=0.05)
+    watchdog.close()
+
+
+def test_a_run_is_ended_by_its_interrupt(tmp_path: Path) -> None:
+    session = open_session(models.save_slow_loop(tmp_path / "m.onnx"))
+    interrupt = Interrupt()
+    timer = threading.Timer(0.05, interrupt.trigger)
+    timer.start()
+    with pytest.raises(Unavailable, match="cancelled"):
+        session.run({"n": FOREVER}, interrupt=interrupt)
+    with pytest.raises(Unavailable, match="cancelled"):
+        session.run({"n": FOREVER}, interrupt=interrupt)
+    timer.join()
+
+
+def test_a_failed_node_is_named_without_values(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = open_session(models.save_gather(tmp_path / "m.onnx"))
+    with pytest.raises(InvalidInput, match="m@1: the Gather node 'pick' failed") as caught:
+        session.run({"x": np.zeros(4, np.float32), "i": np.array([123457])})
+    assert "123457" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_text_that_is_no_str_is_refused_and_not_served_as_its_repr(tmp_path: Path) -> None:
+    session = open_session(models.save_identity(tmp_path / "m.onnx", "BYTES"))
+    with pytest.raises(InvalidInput, match="'x': expected str elements, got bytes"):
+        session.run({"x": np.array([[b"a", b"b"]], object)})
+    assert session.run({"x": np.array([["a", "b"]])})["y"].tolist() == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"x": np.zeros((1, 2))},
+        {"x": np.zeros((1, 3), np.float32)},
+        {"x": np.zeros(2, np.float32)},
+        {"x": np.zeros((1, 2), np.float32), "z": np.zeros(1)},
+        {"x": np.array([[{}, None]], object)},
+    ],
+)
+def test_inputs_that_do_not_fit_are_invalid(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    session = open_session(models.save_identity(tmp_path / "m.onnx"))
+    with pytest.raises(InvalidInput, match="m@1"):
+        session.run(arrays)
+
+
+def test_a_closed_session_says_so(tmp_path: Path) -> None:
+    session = open_session(models.save_identity(tmp_path / "m.onnx"))
+    session.close()
+    with pytest.raises(Conflict, match="closed"):
+        session.run({"x": np.zeros((1, 2), np.float32)})
+
+
+def test_zero_rows_give_empty_outputs_where_the_graph_allows_it(tmp_path: Path) -> None:
+    session = open_session(models.save_two_inputs(tmp_path / "m.onnx"))
+    empty = {"x": np.zeros((0, 3), np.float32), "scale": np.zeros((0, 1), np.float32)}
+    assert session.run(empty)["total"].shape == (0, 3)
+    session = open_session(models.save_classifier(tmp_path / "m.onnx"))
+    with pytest.raises(InvalidInput, match="m@1: the ArrayFeatureExtractor node"):
+        session.run({"x": np.zeros((0, 4), np.float32)})
+
+
+def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with pytest.raises(NotFound, match=r"m\.onnx: no such file"):
+        open_session(path)
+    for data in (b"", b"not a model" * 9):
+        path.write_bytes(data)
+        with pytest.raises(InvalidInput, match="m@1: onnxruntime cannot load it"):
+            open_session(path)
+
+
+def test_what_cannot_be_served_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with pytest.raises(Unsupported, match=r"m@1: an operator.*example\.custom:Magic"):
+        open_session(models.save_custom_domain(path))
+    with pytest.raises(Unsupported, match=r"m@1: input 'x' is a tensor\(bfloat16\)"):
+        open_session(models.save_bfloat16(path))
+    with pytest.raises(Unsupported, match=r"output 'output_probability'.*zipmap=False"):
+        open_session(models.save_classifier(path, zipmap=True))
+
+
+def test_every_error_of_onnxruntime_is_mapped() -> None:
+    states = session_module.states
+    found = {k for k in vars(states).values() if isinstance(k, type) and issubclass(k, Exception)}
+    ignored = {getattr(states, "DeviceReset", None)}  # of devices that are not used
+    assert found - ignored == set(session_module._ERRORS)
+    for kind in found:
+        assert isinstance(session_module._run_error("m@1", kind("x")), FoglineError)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [ModelPlan(threads=2), ModelPlan(arena=False), ModelPlan(prepack=False, optimize=False)],
+)
+def test_every_plan_answers(tmp_path: Path, plan: ModelPlan) -> None:
+    session = open_session(models.save_classifier(tmp_path / "m.onnx"), plan)
+    assert session.run({"x": np.ones((3, 4), np.float32)})["label"].shape == (3,)
