@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fogline_hub.catalogue import Catalogue
-from fogline_hub.registry import Blobs, Registry
 
 from fogline.clock import ManualClock
+from fogline_hub.catalogue import Catalogue
+from fogline_hub.registry import Blobs, Registry
 
 
 @pytest.fixture

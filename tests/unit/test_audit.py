@@ -2,13 +2,13 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from fogline_hub import audit
-from fogline_hub.audit.audit import GENESIS, row_hash
-from fogline_hub.catalogue import Catalogue
 
 from fogline.clock import ManualClock
 from fogline.errors import InvalidInput
 from fogline.records import canonical_json
+from fogline_hub import audit
+from fogline_hub.audit.audit import GENESIS, row_hash
+from fogline_hub.catalogue import Catalogue
 from tests.hub_rooms import catalogue, clock
 
 __all__ = ["catalogue", "clock"]

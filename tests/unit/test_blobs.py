@@ -3,9 +3,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from fogline_hub.registry import BlobBounds, Blobs
 
 from fogline.errors import Exhausted, InvalidInput, NotFound
+from fogline_hub.registry import BlobBounds, Blobs
 from tests.hub_rooms import blobs
 
 __all__ = ["blobs"]

@@ -3,9 +3,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from fogline_hub.catalogue import Catalogue, CatalogueBounds, sql
 
 from fogline.errors import Conflict, Corrupt, Unavailable, Unsupported
+from fogline_hub.catalogue import Catalogue, CatalogueBounds, sql
 from tests.hub_rooms import catalogue
 
 __all__ = ["catalogue"]

@@ -5,15 +5,15 @@ from datetime import timedelta
 from hashlib import sha256
 
 import pytest
-from fogline_hub import audit
-from fogline_hub.catalogue import Catalogue
-from fogline_hub.devices import Devices, Enrolment, Hub, Login, Tokens
-from fogline_hub.devices.turns import Turns
 
 from fogline.clock import ManualClock
 from fogline.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from fogline.identity import EnrollRequest, Identity, parse_token
 from fogline.ids import random_id
+from fogline_hub import audit
+from fogline_hub.catalogue import Catalogue
+from fogline_hub.devices import Devices, Enrolment, Hub, Login, Tokens
+from fogline_hub.devices.turns import Turns
 from tests.hub_rooms import catalogue, clock
 
 __all__ = ["catalogue", "clock"]
@@ -202,15 +202,7 @@ def test_a_name_that_two_devices_share_asks_for_an_id(fleet: Fleet) -> None:
             fleet.devices.get(connection, "nobody")
 
 
-@pytest.mark.parametrize(
-    ("uses", "life"),
-    [
-        (0, timedelta(hours=1)),
-        (100_001, timedelta(hours=1)),
-        (1, timedelta(0)),
-        (1, timedelta(days=999)),
-    ],
-)
+@pytest.mark.parametrize(("uses", "hours"), [(0, 1), (100_001, 1), (1, 0), (1, 24 * 999)])
 def test_tokens_out_of_bounds_are_refused(fleet: Fleet, uses: int, hours: int) -> None:
     with pytest.raises(InvalidInput):
         fleet.token(uses=uses, life=timedelta(hours=hours))

@@ -2,12 +2,12 @@ import threading
 from hashlib import sha256
 
 import pytest
-from fogline_hub import audit
-from fogline_hub.catalogue import Catalogue
-from fogline_hub.registry import Registry, State, Version
 
 from fogline.errors import InvalidInput, NotFound
 from fogline.ids import ModelRef
+from fogline_hub import audit
+from fogline_hub.catalogue import Catalogue
+from fogline_hub.registry import Registry, State, Version
 from tests.hub_rooms import catalogue, clock, registry
 
 __all__ = ["catalogue", "clock", "registry"]
