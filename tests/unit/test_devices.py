@@ -1,9 +1,10 @@
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 
+import bcrypt
 import pytest
 
 from fogline.clock import ManualClock
@@ -11,56 +12,74 @@ from fogline.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavaila
 from fogline.identity import EnrollRequest, Identity, parse_token
 from fogline.ids import random_id
 from fogline_hub import audit
+from fogline_hub.broker import hash_password
 from fogline_hub.catalogue import Catalogue
-from fogline_hub.devices import Devices, Enrolment, Hub, Login, Tokens
-from fogline_hub.devices.turns import Turns
+from fogline_hub.devices import Devices, Endpoints, Enrolment, Login, Tokens
 from tests.hub_rooms import catalogue, clock
 
 __all__ = ["catalogue", "clock"]
 
-HUB = Hub(url="http://127.0.0.1:1", mqtt_host="127.0.0.1", mqtt_port=2, tuf_root='{"root": 1}')
-ROOT_SHA = sha256(HUB.tuf_root.encode()).hexdigest()
+ENDPOINTS = Endpoints(url="http://127.0.0.1:1", mqtt_host="127.0.0.1", mqtt_port=2)
+ROOT = b'{"root": 1}'
+ROOT_SHA = sha256(ROOT).hexdigest()
 
 
 @dataclass
 class Broker:
-    """A broker that can be down; keeps what it was given last."""
+    """A broker that can be down; knows the users of its last reload."""
 
+    read: Callable[[], Sequence[Login]]
     users: Sequence[Login] = ()
     is_down: bool = False
 
-    def hash_password(self, password: str) -> str:
-        return sha256(password.encode()).hexdigest()
-
-    def apply(self, logins: Sequence[Login]) -> None:
+    def apply(self) -> None:
         if self.is_down:
             raise Unavailable("the broker is down")
-        self.users = logins
+        self.users = self.read()
+
+
+@dataclass
+class Pair:
+    up: bytes
+    down: bytes
 
 
 class Keys:
-    def device_keys(self, device: str) -> tuple[bytes, bytes]:
-        return sha256(b"up" + device.encode()).digest(), sha256(b"down" + device.encode()).digest()
+    def device_keys(self, device: str) -> Pair:
+        return Pair(sha256(b"up" + device.encode()).digest(), sha256(device.encode()).digest())
+
+
+class Roots:
+    def root(self, digest: str = "") -> bytes:
+        if digest not in ("", ROOT_SHA):
+            raise NotFound("no such root")
+        return ROOT
 
 
 @dataclass
 class Fleet:
     catalogue: Catalogue
     clock: ManualClock
-    broker: Broker = field(default_factory=Broker)
 
     def __post_init__(self) -> None:
         self.devices = Devices(self.clock)
         self.tokens = Tokens(clock=self.clock, ids=random_id)
+        self.broker = Broker(self.logins)
         self.enrolment = Enrolment(
             catalogue=self.catalogue,
             devices=self.devices,
             tokens=self.tokens,
             keys=Keys(),
+            roots=Roots(),
             logins=self.broker,
+            hash_password=hash_password,
             clock=self.clock,
             ids=random_id,
         )
+
+    def logins(self) -> Sequence[Login]:
+        with self.catalogue.reading() as connection:
+            return self.devices.logins(connection)
 
     def token(self, *, uses: int = 1, life: timedelta = timedelta(hours=1)) -> str:
         with self.catalogue.transaction() as connection:
@@ -82,7 +101,7 @@ class Fleet:
             device_key=sha256(key.encode()).hexdigest(),
             name=name,
         )
-        return self.enrolment.enrol(request, HUB)
+        return self.enrolment.enrol(request, ENDPOINTS)
 
 
 @pytest.fixture
@@ -93,9 +112,11 @@ def fleet(catalogue: Catalogue, clock: ManualClock) -> Fleet:
 def test_a_token_buys_an_identity_of_its_group(fleet: Fleet) -> None:
     identity = fleet.enrol(fleet.token())
     assert (identity.group, identity.name) == ("roof", "station")
-    assert identity.tuf_root == HUB.tuf_root
+    assert identity.tuf_root == ROOT.decode()
     assert [u.device for u in fleet.broker.users] == [identity.device]
-    assert fleet.broker.users[0].password_hash == fleet.broker.hash_password(identity.mqtt_password)
+    assert bcrypt.checkpw(
+        identity.mqtt_password.encode(), fleet.broker.users[0].password_hash.encode()
+    )
     with fleet.catalogue.reading() as connection:
         assert fleet.devices.of_secret(connection, identity.api_secret).id == identity.device
         assert [r.action for r in audit.list(connection)] == ["token.created", "device.enrolled"]
@@ -218,26 +239,3 @@ def test_no_secret_is_stored_or_shown(fleet: Fleet) -> None:
     for secret in hidden:
         assert secret not in stored
         assert secret not in repr(identity)
-
-
-def test_waiting_for_a_later_run_replaces_an_own_one() -> None:
-    turns = Turns()
-    runs: list[int] = []
-    first_runs, go_on = threading.Event(), threading.Event()
-
-    def slow() -> None:
-        first_runs.set()
-        go_on.wait(10)
-        runs.append(0)
-
-    one = threading.Thread(target=turns.run, args=(slow,))
-    one.start()
-    assert first_runs.wait(10)
-    rest = [threading.Thread(target=turns.run, args=(lambda: runs.append(1),)) for _ in range(5)]
-    for thread in rest:
-        thread.start()
-    go_on.set()
-    for thread in [one, *rest]:
-        thread.join()
-    assert runs[0] == 0
-    assert 1 <= runs.count(1) <= 5

@@ -81,6 +81,11 @@ class Devices:
             query = query.where(DEVICES.c.group == group)
         return tuple(_device(row) for row in connection.execute(query))
 
+    def group_of(self, connection: sql.Connection, device: str) -> str:
+        """The group of an enrolled, unrevoked device; "" for any other id."""
+        query = sql.select(DEVICES.c.group).where(DEVICES.c.id == device)
+        return connection.execute(query.where(DEVICES.c.revoked_at.is_(None))).scalar() or ""
+
     def groups(self, connection: sql.Connection) -> dict[str, int]:
         """Devices that are not revoked, by group."""
         query = (

@@ -8,7 +8,7 @@ fsynced. What is there is never written again.
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -28,8 +28,6 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class BlobBounds(Record, frozen=True, kw_only=True):
     max_blob_bytes: Annotated[int, Meta(ge=1)] = 2 * 1024**3
     """Largest blob, in bytes: a model file is under 2 GiB."""
-    chunk_bytes: Annotated[int, Meta(ge=1, le=64 * 1024**2)] = 1024**2
-    """How much of a blob is read at a time."""
 
 
 class Blobs:
@@ -95,15 +93,7 @@ class Blobs:
             raise InvalidInput(f"blob {digest} is longer than the {limit} bytes that are read")
         return data
 
-    def chunks(self, digest: str, start: int, length: int) -> Iterator[bytes]:
-        """`length` bytes from `start`, in pieces of at most `chunk_bytes`."""
-        with self.open(digest) as file:
-            file.seek(start)
-            while length > 0 and (piece := file.read(min(length, self._bounds.chunk_bytes))):
-                length -= len(piece)
-                yield piece
-
-    def missing(self, digests: Iterator[str]) -> tuple[str, ...]:
+    def missing(self, digests: Iterable[str]) -> tuple[str, ...]:
         """Those of the digests that are not held, in order."""
         return tuple(d for d in digests if self.size(d) is None)
 

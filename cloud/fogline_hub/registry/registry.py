@@ -51,7 +51,7 @@ class Registry:
             InvalidInput: `name` is no legal name.
         """
         check_name(name, "model name")
-        known = _by_manifest(connection, name, manifest)
+        known = self.by_manifest(connection, name, manifest)
         if known is not None:
             return known
         now = self._clock.now()
@@ -118,6 +118,13 @@ class Registry:
         audit.record(connection, actor, "alias.moved", f"{name}@{alias}", details, at=now)
         return moved
 
+    def by_manifest(self, connection: sql.Connection, name: str, manifest: str) -> Version | None:
+        """The model's version of that manifest digest."""
+        row = connection.execute(
+            sql.select(VERSIONS).where(VERSIONS.c.model == name, VERSIONS.c.manifest == manifest)
+        ).first()
+        return None if row is None else _version(row)
+
     def version(self, connection: sql.Connection, name: str, number: int) -> Version:
         """Raises `NotFound` where there is none."""
         row = connection.execute(
@@ -163,6 +170,12 @@ class Registry:
         rows = connection.execute(query.order_by(VERSIONS.c.number.desc()))
         return tuple(_version(row) for row in rows)
 
+    def pending(self, connection: sql.Connection) -> tuple[Version, ...]:
+        """Versions that are pushed but not published, oldest first."""
+        query = sql.select(VERSIONS).where(VERSIONS.c.state == State.PENDING)
+        rows = connection.execute(query.order_by(VERSIONS.c.created_at))
+        return tuple(_version(row) for row in rows)
+
     def _next_number(self, connection: sql.Connection, name: str, now: datetime) -> int:
         grown = (
             sql.update(MODELS)
@@ -187,13 +200,6 @@ def check_alias(alias: str) -> str:
     if alias.isdigit():
         raise InvalidInput(f"alias {alias!r} would be read as a version number; use a word")
     return alias
-
-
-def _by_manifest(connection: sql.Connection, name: str, manifest: str) -> Version | None:
-    row = connection.execute(
-        sql.select(VERSIONS).where(VERSIONS.c.model == name, VERSIONS.c.manifest == manifest)
-    ).first()
-    return None if row is None else _version(row)
 
 
 def _aliases(connection: sql.Connection) -> dict[str, dict[str, int]]:

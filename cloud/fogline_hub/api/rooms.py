@@ -1,0 +1,29 @@
+"""What the API serves from: the hub's rooms, put together by `fogline_hub.hub`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fogline.clock import Clock
+from fogline_hub.api.operators import Operators
+from fogline_hub.catalogue import Catalogue
+from fogline_hub.delivery import Repository
+from fogline_hub.devices import Devices, Endpoints, Enrolment, Tokens
+from fogline_hub.registry import Blobs, Intake, Publication, Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    catalogue: Catalogue
+    clock: Clock
+    endpoints: Endpoints
+    operators: Operators
+    devices: Devices
+    tokens: Tokens
+    enrolment: Enrolment
+    registry: Registry
+    blobs: Blobs
+    intake: Intake
+    repository: Repository
+    publication: Publication
+    run_folder: Path
+    """Where the supervisor tells what the hub's processes do."""
