@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fogline.wire import open_inference_pb2 as open__inference__pb2
 
 
-DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\x0c\x62undle.proto\x12\x11\x66ogline.bundle.v1\x1a\x14open_inference.proto\";\n\x0bGoldenCases\x12,\n\x05\x63\x61ses\x18\x01 \x03(\x0b\x32\x1d.fogline.bundle.v1.GoldenCase\"l\n\nGoldenCase\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.inference.ModelInferRequest\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1d.inference.ModelInferResponseb\x06proto3')
+DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\x0c\x62undle.proto\x12\x11\x66ogline.bundle.v1\x1a\x14open_inference.proto\";\n\x0bGoldenCases\x12,\n\x05\x63\x61ses\x18\x01 \x03(\x0b\x32\x1d.fogline.bundle.v1.GoldenCase\"\x9e\x01\n\nGoldenCase\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.inference.ModelInferRequest\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1d.inference.ModelInferResponse\x12\x30\n\ntolerances\x18\x03 \x03(\x0b\x32\x1c.fogline.bundle.v1.Tolerance\"?\n\tTolerance\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x10\n\x08\x61\x62solute\x18\x02 \x01(\x01\x12\x10\n\x08relative\x18\x03 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GOLDENCASES']._serialized_start=57
   _globals['_GOLDENCASES']._serialized_end=116
-  _globals['_GOLDENCASE']._serialized_start=118
-  _globals['_GOLDENCASE']._serialized_end=226
+  _globals['_GOLDENCASE']._serialized_start=119
+  _globals['_GOLDENCASE']._serialized_end=277
+  _globals['_TOLERANCE']._serialized_start=279
+  _globals['_TOLERANCE']._serialized_end=342
 # @@protoc_insertion_point(module_scope)

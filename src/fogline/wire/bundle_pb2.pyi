@@ -14,9 +14,21 @@ class GoldenCases(_message.Message):
     def __init__(self, cases: _Optional[_Iterable[_Union[GoldenCase, _Mapping]]] = ...) -> None: ...
 
 class GoldenCase(_message.Message):
-    __slots__ = ("request", "response")
+    __slots__ = ("request", "response", "tolerances")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCES_FIELD_NUMBER: _ClassVar[int]
     request: _open_inference_pb2.ModelInferRequest
     response: _open_inference_pb2.ModelInferResponse
-    def __init__(self, request: _Optional[_Union[_open_inference_pb2.ModelInferRequest, _Mapping]] = ..., response: _Optional[_Union[_open_inference_pb2.ModelInferResponse, _Mapping]] = ...) -> None: ...
+    tolerances: _containers.RepeatedCompositeFieldContainer[Tolerance]
+    def __init__(self, request: _Optional[_Union[_open_inference_pb2.ModelInferRequest, _Mapping]] = ..., response: _Optional[_Union[_open_inference_pb2.ModelInferResponse, _Mapping]] = ..., tolerances: _Optional[_Iterable[_Union[Tolerance, _Mapping]]] = ...) -> None: ...
+
+class Tolerance(_message.Message):
+    __slots__ = ("output", "absolute", "relative")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    ABSOLUTE_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    absolute: float
+    relative: float
+    def __init__(self, output: _Optional[str] = ..., absolute: _Optional[float] = ..., relative: _Optional[float] = ...) -> None: ...
