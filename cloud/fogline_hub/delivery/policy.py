@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta
 from tuf.api.metadata import Metadata, Targets
 
+from fogline.bundle.manifest import MAX_MANIFEST_BYTES
 from fogline.errors import Conflict, Exhausted, InvalidInput, Unsupported
 from fogline.records import Record
 from fogline.trust import MAX_TARGETS_BYTES, TARGETS
@@ -30,7 +31,7 @@ class DeliveryBounds(Record, frozen=True, kw_only=True):
     """How long a device can be kept from news without noticing."""
     max_additions: Annotated[int, Meta(ge=1)] = 16
     """Most new targets in one publication."""
-    max_manifest_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
+    max_manifest_bytes: Annotated[int, Meta(ge=1)] = MAX_MANIFEST_BYTES
     keep_versions: Annotated[int, Meta(ge=2)] = 16
     """Superseded files of a role that stay, for devices amid a refresh. Roots stay for ever."""
     lock_timeout_s: Annotated[float, Meta(gt=0)] = 30.0

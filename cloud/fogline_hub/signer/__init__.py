@@ -2,7 +2,7 @@
 
 from fogline_hub.signer.approval import Approval
 from fogline_hub.signer.client import SignerClient
-from fogline_hub.signer.messages import DeviceKeys, SealItem
+from fogline_hub.signer.messages import SealItem
 from fogline_hub.signer.trust import create_trust, socket_path
 
-__all__ = ["Approval", "DeviceKeys", "SealItem", "SignerClient", "create_trust", "socket_path"]
+__all__ = ["Approval", "SealItem", "SignerClient", "create_trust", "socket_path"]

@@ -81,12 +81,12 @@ class SignerClient:
             sealed.extend(zip(topics, answer.payloads, strict=True))
         return sealed
 
-    def device_keys(self, device: str) -> DeviceKeys:
-        """Both message keys of a device; for its enrolment alone."""
+    def device_keys(self, device: str) -> tuple[bytes, bytes]:
+        """A device's keys for messages up and down, 32 bytes each; for its enrolment alone."""
         answer = self._ask(AskDeviceKeys(device=device))
         if not isinstance(answer, DeviceKeys):
             raise Corrupt("the signer answered something else than what was asked")
-        return answer
+        return answer.up, answer.down
 
     def up_key(self, device: str) -> bytes:
         """The key that authenticates what a device sends; constant, so keep it."""
