@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from fogline.errors import (
     Conflict,
@@ -167,7 +168,6 @@ def test_what_cannot_be_served_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_every_error_of_onnxruntime_is_mapped() -> None:
-    states = session_module.states
     found = {k for k in vars(states).values() if isinstance(k, type) and issubclass(k, Exception)}
     ignored = {getattr(states, "DeviceReset", None)}  # of devices that are not used
     assert found - ignored == set(session_module._ERRORS)

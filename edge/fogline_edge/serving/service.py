@@ -85,5 +85,5 @@ def _decode(method: Method, data: bytes) -> Message:
         return method.request.FromString(data)
     except DecodeError:
         raise InvalidInput(
-            f"{method.path}: the message is not a {method.request.DESCRIPTOR.full_name}"
+            f"{method.path}: the message is no {method.request.DESCRIPTOR.full_name}"
         ) from None

@@ -1,0 +1,1 @@
+"""The edge's commands, one module a room."""
