@@ -1,0 +1,132 @@
+"""Passes over ONNX models that converters and the optimiser share.
+
+A finished model has its initializers in `raw_data` (lists of floats ruin deltas between versions),
+public names chosen by Fogline, no text of its maker, and one byte string for one model.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from fogline.errors import Corrupt, InvalidInput, Unsupported
+
+MAX_MODEL_BYTES = 2**31 - 1
+"""protobuf's own limit on one message."""
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Parses a model file, without external data.
+
+    Raises:
+        Corrupt: it is no ONNX model.
+        InvalidInput: it is 2 GiB or longer.
+    """
+    if path.stat().st_size > MAX_MODEL_BYTES:
+        raise InvalidInput(f"{path.name}: ONNX files of 2 GiB and more are not read")
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except DecodeError as e:
+        raise Corrupt(f"{path.name}: not an ONNX model: {e}") from e
+    if not model.graph.node or not model.graph.output or not model.opset_import:
+        raise Corrupt(f"{path.name}: not an ONNX model: it has no nodes, outputs or opset")
+    return model
+
+
+def finish(model: onnx.ModelProto, name: str) -> bytes:
+    """The model's one byte string, cleaned of all that does not change what it computes."""
+    model.producer_name = "fogline"
+    model.producer_version = model.doc_string = model.domain = ""
+    model.graph.name = name
+    model.graph.doc_string = ""
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = node.name = ""
+    _pack_initializers(model.graph)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def rename_outputs(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Gives graph outputs other names, wherever they are made or used.
+
+    Raises:
+        InvalidInput: a new name already means something else in the graph.
+    """
+    used = {n for node in model.graph.node for n in (*node.input, *node.output)}
+    used |= {i.name for i in model.graph.initializer} | {i.name for i in model.graph.input}
+    changed = {old: new for old, new in names.items() if old != new}
+    if clash := sorted(used & set(changed.values())):
+        raise InvalidInput(f"the graph already uses the name {clash[0]!r}")
+    for node in model.graph.node:
+        node.input[:] = [changed.get(n, n) for n in node.input]
+        node.output[:] = [changed.get(n, n) for n in node.output]
+    for output in model.graph.output:
+        output.name = changed.get(output.name, output.name)
+
+
+def declare_float_outputs(model: onnx.ModelProto) -> None:
+    """Declares as float what a tree ensemble makes: of doubles too it returns floats.
+
+    ONNX-ML, `TreeEnsembleClassifier` and `TreeEnsembleRegressor`: scores are tensor(float), also
+    for tensor(double) inputs; skl2onnx declares them as double and onnxruntime refuses the model.
+    """
+    makers = {o: node for node in model.graph.node for o in node.output}
+    for output in model.graph.output:
+        node = makers.get(output.name)
+        while node is not None and node.op_type in ("Identity", "Reshape"):
+            node = makers.get(node.input[0])
+        kind = output.type.tensor_type
+        if (
+            node is not None
+            and node.op_type.startswith("TreeEnsemble")
+            and kind.elem_type == onnx.TensorProto.DOUBLE
+        ):
+            kind.elem_type = onnx.TensorProto.FLOAT
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    """How often each operator stands in the graph and its subgraphs, `domain.Name` -> count."""
+    counts: dict[str, int] = {}
+    for node in _nodes(model.graph):
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def opsets(model: onnx.ModelProto) -> dict[str, int]:
+    return {o.domain or "ai.onnx": o.version for o in model.opset_import}
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:
+    todo = [graph]
+    while todo:
+        for node in todo.pop().node:
+            yield node
+            for attribute in node.attribute:
+                todo.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
+
+
+def _pack_initializers(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        if not tensor.raw_data and tensor.data_type != onnx.TensorProto.STRING:
+            array = np.asarray(numpy_helper.to_array(tensor))
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def check_inline(model: onnx.ModelProto, name: str) -> None:
+    """Refuses models with weights in files beside them.
+
+    Raises:
+        Unsupported: a tensor is stored externally.
+    """
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise Unsupported(
+                f"{name}: weights in files beside the model are not converted yet; save it as one "
+                "file, with onnx.save(..., save_as_external_data=False)"
+            )

@@ -1,0 +1,125 @@
+"""Runs original and converted model on the sample and on probes, and judges what comes out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fogline.errors import FoglineError, InvalidInput
+from fogline_hub.convert.frame import Frame, as_served, rows_of, take
+from fogline_hub.convert.parity import (
+    Answers,
+    Comparison,
+    Difference,
+    Parity,
+    Tolerance,
+    compare,
+    judge,
+)
+from fogline_hub.convert.probes import Probe, boundaries, static_probes
+from fogline_hub.convert.served import ServedModel
+from fogline_hub.convert.source import Refused, Trained
+
+SEED = 20_231
+"""Of the probes' rows, so that one model and sample give one report."""
+BATCH_ROWS = 8
+"""Rows asked again alone and in pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The verdict, and the original's answers on the sample as it is served."""
+
+    parity: Parity
+    served_rows: Frame
+    original: Answers
+
+
+def prove(
+    trained: Trained, served: ServedModel, sample: Frame, tolerance: Tolerance | None = None
+) -> Proof:
+    """Compares on every row of the sample, in the original's own precision, and on probes.
+
+    Raises:
+        InvalidInput: the original refuses the sample itself, or the converted model its rows.
+    """
+    allowed = tolerance or Tolerance()
+    try:
+        original = trained.answers(sample)
+        rows = as_served(sample, served.schema)
+        again = trained.answers(rows)
+    except Refused as e:
+        raise InvalidInput(f"the model refuses the sample: {e}") from e
+    real = compare(original, served.answers(sample), allowed)
+    probes = dict(_probe_all(trained, served, rows, again, allowed))
+    return Proof(judge(real, probes, allowed), rows, again)
+
+
+def _probe_all(
+    trained: Trained, served: ServedModel, rows: Frame, original: Answers, tolerance: Tolerance
+) -> Iterator[tuple[str, Comparison]]:
+    rng = np.random.default_rng(SEED)
+    for name, probe in static_probes(rows, rng).items():
+        yield name, _compare_probe(trained, served, probe, tolerance)
+    near = boundaries(rows, lambda f: trained.answers(f).numbers, rng, _number_type(served))
+    if near is not None:
+        yield "boundaries", _compare_probe(trained, served, Probe(near), tolerance)
+    few = min(BATCH_ROWS, rows_of(rows))
+    for size in (1, 2):
+        chosen = take(rows, slice(0, few))
+        batched = _in_batches(served, chosen, size)
+        yield f"batch_{size}", compare(_first(original, few), batched, tolerance)
+    yield "batch_0", _empty_batch(served, rows)
+
+
+def _compare_probe(
+    trained: Trained, served: ServedModel, probe: Probe, tolerance: Tolerance
+) -> Comparison:
+    rows = as_served(probe.rows, served.schema)
+    try:
+        original = trained.answers(rows)
+    except Refused as e:
+        if not probe.may_refuse:
+            raise InvalidInput(f"the model refuses rows like those of the sample: {e}") from e
+        return _noted(Difference(rows=0, note="the original refuses them"))
+    return compare(original, served.answers(rows), tolerance)
+
+
+def _in_batches(served: ServedModel, rows: Frame, size: int) -> Answers:
+    parts = [
+        served.answers(take(rows, slice(start, start + size)))
+        for start in range(0, rows_of(rows), size)
+    ]
+    has_labels = parts[0].labels is not None
+    return Answers(
+        labels=np.concatenate([p.labels for p in parts if p.labels is not None])
+        if has_labels
+        else None,
+        numbers=np.concatenate([p.numbers for p in parts]),
+        dtype=parts[0].dtype,
+    )
+
+
+def _empty_batch(served: ServedModel, rows: Frame) -> Comparison:
+    """scikit-learn refuses no rows at all; a server may be sent them, and must not die of it."""
+    try:
+        served.answers(take(rows, slice(0, 0)))
+    except FoglineError:
+        return _noted(Difference(rows=0, note="refused"))
+    return _noted(Difference(rows=0, note="answered with no rows"))
+
+
+def _first(answers: Answers, count: int) -> Answers:
+    labels = None if answers.labels is None else answers.labels[:count]
+    return Answers(labels=labels, numbers=answers.numbers[:count], dtype=answers.dtype)
+
+
+def _noted(difference: Difference) -> Comparison:
+    none: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+    return Comparison(difference, none, np.zeros(0), none)
+
+
+def _number_type(served: ServedModel) -> np.dtype[np.floating]:
+    wide = any(f.datatype == "FP64" for f in served.schema.inputs)
+    return np.dtype(np.float64 if wide else np.float32)

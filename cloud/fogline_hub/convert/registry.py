@@ -1,0 +1,30 @@
+"""The converter of each framework; one small module each, imported only when it is needed."""
+
+import importlib
+from pathlib import Path
+
+from fogline.errors import Unsupported
+from fogline_hub.convert.source import Trained
+
+LOADERS = {
+    "sklearn": "fogline_hub.convert.sklearn:load",
+    "onnx": "fogline_hub.convert.onnx:load",
+}
+
+
+def load(framework: str, path: Path) -> Trained:
+    """Loads a source by its framework's converter. A pickle's code runs here.
+
+    Raises:
+        Unsupported: the framework is not installed; and what the converter raises.
+    """
+    module, _, function = LOADERS[framework].partition(":")
+    try:
+        loader = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as e:
+        raise Unsupported(
+            f"{path.name}: needs the package {e.name}, which is not installed; install it with: "
+            "pip install 'fogline[sklearn]'"
+        ) from e
+    loaded: Trained = loader(path)
+    return loaded
