@@ -184,9 +184,11 @@ def test_close_ends_both_threads_also_without_a_broker(inbox: Inbox) -> None:
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("address", ["", "localhost", "localhost:0", "localhost:x", ":1883"])
+@pytest.mark.parametrize(
+    "address", ["", "localhost", "localhost:0", "localhost:x", ":1883", "broker.example:1883"]
+)
 def test_a_malformed_address_is_named(address: str, inbox: Inbox) -> None:
-    with pytest.raises(InvalidInput, match="not HOST:PORT"):
+    with pytest.raises(InvalidInput, match=r"HOST:PORT|a port from|must be an IP address"):
         MqttConnection(
             address, login=Login(client_id="a", username="a", password="a"), on_message=inbox.take
         )

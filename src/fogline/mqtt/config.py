@@ -1,11 +1,12 @@
 """Bounds of one MQTT connection, and the reading of its address."""
 
-import ipaddress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Annotated
 
 from msgspec import Meta
 
+from fogline.addresses import Address, parse_address
 from fogline.errors import InvalidInput, Unsupported
 from fogline.records import Record
 
@@ -39,28 +40,19 @@ class Login:
     password: str = field(repr=False)
 
 
-def parse_address(address: str) -> tuple[str, int]:
+def broker_address(text: str) -> Address:
     """Reads `HOST:PORT` of a broker on this machine.
 
     Raises:
-        InvalidInput: not HOST:PORT, or the port is not 1 to 65535.
+        InvalidInput: not HOST:PORT, or the port is 0.
         Unsupported: the host is not a loopback address.
     """
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
-        raise InvalidInput(f"broker address {address[:120]!r} is not HOST:PORT")
-    if host != "localhost" and not _is_loopback(host):
+    address = parse_address(text)
+    if address.port == 0:
+        raise InvalidInput(f"broker address {text[:80]!r}: a broker has a port from 1 to 65535")
+    if not ip_address(address.host).is_loopback:
         raise Unsupported(
-            f"broker address {address[:120]!r} is not on this machine: without TLS a password "
-            "would cross the network in the clear; use a loopback address or a tunnel that ends "
-            "on one"
+            f"broker address {address} is not on this machine: without TLS a password would cross "
+            "the network in the clear; use a loopback address or a tunnel that ends on one"
         )
-    return host, int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return address

@@ -26,10 +26,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from fogline.addresses import Address
 from fogline.backoff import Backoff, Random
 from fogline.clock import Clock, SystemClock
 from fogline.errors import Exhausted, InvalidInput, Unavailable
-from fogline.mqtt.config import Login, MqttConfig, parse_address
+from fogline.mqtt.config import Login, MqttConfig, broker_address
 from fogline.topics import MAX_PAYLOAD_BYTES
 
 _LOOP_S = 1.0
@@ -81,7 +82,7 @@ class MqttConnection:
         rng: Random = random.random,
     ) -> None:
         self._config = config or MqttConfig()
-        self._host, self._port = parse_address(address)
+        self._address = broker_address(address)
         if len(subscriptions) > _MAX_FILTERS:
             raise InvalidInput(f"{len(subscriptions)} subscriptions, brokers take {_MAX_FILTERS}")
         self._login = login
@@ -141,7 +142,7 @@ class MqttConnection:
             raise InvalidInput(f"{topic}: QoS {qos}; only 0 and 1 are used")
         session = self._session
         if session is None or not session.is_ready:
-            raise Unavailable(f"not connected to the broker at {self._host}:{self._port}"
+            raise Unavailable(f"not connected to the broker at {self._address}"
                               + (f": {self.last_error}" if self.last_error else ""))  # fmt: skip
         return session.publish(topic, payload, qos)
 
@@ -163,7 +164,7 @@ class MqttConnection:
             session.on_ready = self._session_ready
             session.on_received = self._receive
             self._session = session
-            self.last_error = session.run(self._host, self._port, self._closing)
+            self.last_error = session.run(self._address, self._closing)
             self._session = None
             if self._closing.is_set():
                 break
@@ -253,10 +254,10 @@ class _Session:
         client.on_socket_register_write = lambda _c, _u, _s: None
         self._client = client
 
-    def run(self, host: str, port: int, closing: threading.Event) -> str:
+    def run(self, address: Address, closing: threading.Event) -> str:
         """Holds the session until it ends; returns why."""
         try:
-            self._client.connect(host, port, self._config.keepalive_s)
+            self._client.connect(address.host, address.port, self._config.keepalive_s)
             self._loop(closing)
         except OSError as e:
             self._failure = self._failure or str(e)
