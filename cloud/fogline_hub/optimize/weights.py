@@ -1,0 +1,125 @@
+"""Graph passes that make a dense model's weights smaller; what no pass can shrink gives None.
+
+Trees have no weights that these passes reach; they need fewer trees or smaller leaves, which
+changes the model and is not done here.
+"""
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+MIN_ELEMENTS = 64
+"""Smaller constants stay as they are: a node to restore one costs more than it saves."""
+FLOAT16_MAX = 65504.0
+INT8_LEVELS = 63
+"""Weights take 7 bits: without VNNI, products of 8 by 8 bits saturate (`reduce_range`)."""
+
+
+def fp16_storage(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Float weights stored as float16, cast back by a node that the runtime folds at load."""
+    made = _copy(model)
+    stored = 0
+    for tensor in list(made.graph.initializer):
+        array = _float_array(tensor)
+        if array is None or np.abs(array).max(initial=0.0) > FLOAT16_MAX:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.h"))
+        made.graph.node.insert(
+            0, helper.make_node("Cast", [f"{name}.h"], [name], to=onnx.TensorProto.FLOAT)
+        )
+        stored += 1
+    return made if stored else None
+
+
+def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """MatMul by a constant in int8: activations are quantised at each run, by their range.
+
+    That range is of the whole batch, so one row's answer depends on the rows beside it: a variant
+    made here must never be stacked with other requests.
+
+    Source: ONNX, `DynamicQuantizeLinear` and `MatMulInteger`; weights symmetric, a scale a column.
+    """
+    made = _copy(model)
+    constants = {t.name: t for t in made.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    used: set[str] = set()
+    for node in made.graph.node:
+        weights = _weights_of(node, constants)
+        if weights is None:
+            nodes.append(node)
+            continue
+        nodes.extend(_quantised(node, weights, made.graph, first=node.input[1] not in used))
+        used.add(node.input[1])
+    if not used:
+        return None
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    _drop_unused(made.graph, used)
+    return made
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    return made
+
+
+def _float_array(tensor: onnx.TensorProto) -> np.ndarray | None:
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return None
+    array = numpy_helper.to_array(tensor)
+    return array if array.size >= MIN_ELEMENTS else None
+
+
+def _weights_of(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> np.ndarray | None:
+    """The constant [n, k] right side of a product without more to it."""
+    if node.op_type == "MatMul" and node.domain == "":
+        is_plain = True
+    elif node.op_type == "Gemm":
+        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        is_plain = not settings.get("transA") and not settings.get("transB")
+        is_plain = is_plain and settings.get("alpha", 1.0) == settings.get("beta", 1.0) == 1.0
+    else:
+        return None
+    tensor = constants.get(node.input[1])
+    if not is_plain or tensor is None:
+        return None
+    array = _float_array(tensor)
+    return array if array is not None and array.ndim == 2 else None
+
+
+def _quantised(
+    node: onnx.NodeProto, weights: np.ndarray, graph: onnx.GraphProto, *, first: bool
+) -> list[onnx.NodeProto]:
+    name, out = node.input[1], node.output[0]
+    if first:
+        scale = np.abs(weights).max(axis=0) / INT8_LEVELS
+        scale[scale == 0] = 1.0
+        whole = np.rint(weights / scale).astype(np.int8)
+        graph.initializer.append(numpy_helper.from_array(whole, f"{name}.q"))
+        graph.initializer.append(
+            numpy_helper.from_array(scale.astype(np.float32)[None, :], f"{name}.s")
+        )
+    has_bias = node.op_type == "Gemm" and len(node.input) > 2
+    product = f"{out}.p" if has_bias else out
+    made = [
+        helper.make_node(
+            "DynamicQuantizeLinear", [node.input[0]], [f"{out}.x", f"{out}.xs", f"{out}.xz"]
+        ),
+        helper.make_node("MatMulInteger", [f"{out}.x", f"{name}.q", f"{out}.xz"], [f"{out}.i"]),
+        helper.make_node("Cast", [f"{out}.i"], [f"{out}.f"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{out}.xs", f"{name}.s"], [f"{out}.s"]),
+        helper.make_node("Mul", [f"{out}.f", f"{out}.s"], [product]),
+    ]
+    if has_bias:
+        made.append(helper.make_node("Add", [product, node.input[2]], [out]))
+    return made
+
+
+def _drop_unused(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Takes away constants that nothing reads any more."""
+    read = {n for node in graph.node for n in node.input} | {o.name for o in graph.output}
+    kept = [t for t in graph.initializer if t.name in read or t.name not in names]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
