@@ -117,7 +117,7 @@ class DeltaLog:
             )
         except CommitFailedError as e:
             raise Conflict(f"lake table {self._path.name}: version {self.version + 1}: {e}") from e
-        except (DeltaError, OSError) as e:
+        except Exception as e:  # delta-rs raises plain `Exception` for what its kernel refuses
             raise Unavailable(f"lake table {self._path.name}: append failed: {e}") from e
         return self.version
 

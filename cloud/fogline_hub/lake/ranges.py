@@ -119,6 +119,9 @@ class Accepted:
     def items(self) -> Iterable[tuple[Source, RangeSet]]:
         return self._sets.items()
 
+    def sources(self) -> Iterable[Source]:
+        return self._sets.keys()
+
     def __len__(self) -> int:
         """How many sources."""
         return len(self._sets)
