@@ -36,7 +36,7 @@ from fogline_hub.signer.approval import Approval
 from fogline_hub.signer.bounds import MAX_SEALS, SignerBounds
 from fogline_hub.signer.counter import Counter
 from fogline_hub.signer.keys import Keys
-from fogline_hub.signer.messages import DeviceKeys, SealItem
+from fogline_hub.signer.messages import SealItem
 
 _log = logging.getLogger(__name__)
 _DAY_S = 24 * 3600
@@ -82,8 +82,8 @@ class Desk:
                 self._check_body(item, now)
             return tuple(self._seal_one(item, now) for item in items)
 
-    def device_keys(self, device: str) -> DeviceKeys:
-        """Both message keys of a device, for its enrolment.
+    def device_keys(self, device: str) -> tuple[bytes, bytes]:
+        """A device's keys for messages up and down, 32 bytes each, for its enrolment.
 
         Raises:
             Exhausted: more were given out in the last minute than devices can be enrolled.
@@ -95,7 +95,7 @@ class Desk:
             if len(asked) == asked.maxlen and now - asked[0] < timedelta(minutes=1):
                 raise Exhausted(f"over {asked.maxlen} enrolments in a minute; try again later")
             asked.append(now)
-        return DeviceKeys(up=self.up_key(device), down=derive_key(self._keys.down, "down", device))
+        return self.up_key(device), derive_key(self._keys.down, "down", device)
 
     def up_key(self, device: str) -> bytes:
         """The key that authenticates what a device sends; for who reads its messages."""

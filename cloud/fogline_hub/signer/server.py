@@ -23,6 +23,7 @@ from fogline_hub.signer.messages import (
     AskDeviceKeys,
     AskUpKey,
     Data,
+    DeviceKeys,
     Failed,
     Payloads,
     RenewAuto,
@@ -117,7 +118,8 @@ class SignerServer:
             case Seal(items=items):
                 return Payloads(payloads=self._desk.seal(items))
             case AskDeviceKeys(device=device):
-                return self._desk.device_keys(device)
+                up, down = self._desk.device_keys(device)
+                return DeviceKeys(up=up, down=down)
             case AskUpKey(device=device):
                 return Data(data=self._desk.up_key(device))
             case SignOnline(role=role, unsigned=unsigned):
