@@ -142,8 +142,7 @@ def _told(result: ConversionResult) -> str:
         "",
         console.table(rows, columns),
         "",
-        f"isolation while loading: {', '.join(parity.isolation) or 'none held'}; "
-        "the file system was not isolated",
+        f"isolation while loading: {', '.join(parity.isolation) or 'none held'}, no file system",
     ]
     if result.held_out_rows:
         share = result.held_out_correct / result.held_out_rows

@@ -142,7 +142,7 @@ def compare(original: Answers, converted: Answers, tolerance: Tolerance) -> Comp
             np.isnan(original.numbers) & np.isnan(converted.numbers)
         )
         distance[same] = 0.0
-        off = ~(distance <= allowed)  # also where one of the two is no finite number
+        off = ~(same | (distance <= allowed))  # also where one of the two is no finite number
         exact = same | (original.numbers.astype(converted.dtype) == converted.numbers)
     flips = np.zeros(rows, dtype=np.bool_)
     if original.labels is not None and converted.labels is not None:

@@ -32,7 +32,7 @@ class Probe:
 def static_probes(sample: Frame, rng: np.random.Generator) -> dict[str, Probe]:
     """The probes that need no model: missing values, unseen categories, extremes."""
     probes = {"extremes": Probe(_extremes(sample, rng))}
-    numbers = [n for n, c in sample.items() if not is_text(c)]
+    numbers = _float_names(sample)
     texts = [n for n, c in sample.items() if is_text(c)]
     if numbers:
         holed = _chosen(sample, rng)
@@ -66,7 +66,7 @@ def boundaries(
     Returns:
         Up to `PROBE_ROWS` rows; None when no two rows get different answers.
     """
-    numbers = [n for n, c in sample.items() if c.dtype.kind == "f"]
+    numbers = _float_names(sample)
     if not numbers:
         return None
     count = PROBE_ROWS // 2
@@ -99,7 +99,7 @@ def boundaries(
 
 def _extremes(sample: Frame, rng: np.random.Generator) -> Frame:
     """Ten ranges below and above what each column holds, and zero, one column a row."""
-    numbers = [n for n, c in sample.items() if c.dtype.kind == "f"]
+    numbers = _float_names(sample)
     changed = _chosen(sample, rng)
     for row in range(rows_of(changed)):
         if not numbers:
@@ -112,10 +112,13 @@ def _extremes(sample: Frame, rng: np.random.Generator) -> Frame:
     return changed
 
 
+def _float_names(frame: Frame) -> list[str]:
+    """Columns that can hold any number; integers are served as such and have none between them."""
+    return [n for n, c in frame.items() if c.dtype.kind == "f"]
+
+
 def _chosen(sample: Frame, rng: np.random.Generator) -> dict[str, Column]:
-    """Random rows whose number columns can hold a missing value."""
-    rows = take(sample, rng.integers(0, rows_of(sample), PROBE_ROWS))
-    return {n: c.astype(np.float64) if c.dtype.kind in "iub" else c for n, c in rows.items()}
+    return take(sample, rng.integers(0, rows_of(sample), PROBE_ROWS))
 
 
 def _picked(frame: Frame, names: list[str], which: NDArray[np.int64]) -> NDArray[np.float64]:

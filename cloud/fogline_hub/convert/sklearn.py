@@ -73,7 +73,7 @@ class SklearnModel:
 
     def select(self, sample: Dataset, target: str | None) -> Frame:
         names = getattr(self._estimator, "feature_names_in_", None)
-        count = int(getattr(self._estimator, "n_features_in_", -1))
+        count = getattr(self._estimator, "n_features_in_", None)
         frame = select_columns(sample, target, None if names is None else list(names), count)
         texts = tuple(n for n, c in frame.items() if is_text(c))
         if texts and not self._takes_columns:

@@ -77,9 +77,15 @@ def check_source(path: Path) -> str:
 
 
 def select_columns(
-    sample: Dataset, target: str | None, names: Sequence[str] | None, count: int
+    sample: Dataset, target: str | None, names: Sequence[str] | None, count: int | None
 ) -> Frame:
     """The model's columns of a sample, by name if it knows their names, else all but the target.
+
+    Args:
+        sample: The table.
+        target: Its column with the actual labels.
+        names: The model's columns.
+        count: How many it takes; None if it does not say.
 
     Raises:
         InvalidInput: a column is missing, or without names their number is another.
@@ -87,7 +93,7 @@ def select_columns(
     others = sample.features(target)
     if names is not None:
         return {name: sample.column(name) for name in names}
-    if len(others) != count:
+    if count is not None and len(others) != count:
         besides = f" besides the target {target!r}" if target is not None else ""
         raise InvalidInput(
             f"{sample.name}: the model takes {count} columns, without names; the sample has "
