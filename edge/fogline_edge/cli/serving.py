@@ -1,9 +1,7 @@
 """`fogline serve` and `fogline predict`."""
 
 import json
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from fogline.client import Client, Prediction, columns_of_rows
 from fogline.errors import InvalidInput, NotFound
 from fogline.ids import parse_ref
 from fogline.records import MAX_JSON_BYTES, load_config
+from fogline.signals import stop_signal
 
 DEFAULT_ADDRESS = "127.0.0.1:8001"
 
@@ -68,27 +67,13 @@ def _serve(given: Any) -> int:
     models = Models(max_models=config.max_models)
     models.add(served)
     server = Server(listen, models, config=config)
-    stop = _stop_on_signal()
     address = server.start()
-    console.emit({"grpc": str(address)}, f"ready grpc={address}", as_json=given.json)
-    stop.wait()
-    server.drain()
+    with stop_signal() as stop:
+        console.emit({"grpc": str(address)}, f"ready grpc={address}", as_json=given.json)
+        stop.wait()
+        server.drain()
     watchdog.close()
     return 0
-
-
-def _stop_on_signal() -> threading.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def request(*_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, request)
-    return stop
 
 
 def predict(argv: list[str]) -> int:

@@ -41,7 +41,10 @@ class ModelCounts:
 
     served: ServedModel
     is_active: bool
+    in_flight: int
+    """Requests that wait or run."""
     requests: int
+    """Answered ones, well or not."""
     failures: int
 
 
@@ -168,6 +171,7 @@ class Models:
                 yield ModelCounts(
                     served=entry.served,
                     is_active=self._active.get(name) == version,
+                    in_flight=entry.leases,
                     requests=entry.requests,
                     failures=entry.failures,
                 )
