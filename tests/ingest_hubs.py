@@ -14,17 +14,22 @@ from fogline.clock import SystemClock, wait_until
 from fogline.mqtt import Message, MqttConnection
 from fogline.records import canonical_json
 from fogline.sandbox import Child, start_child
-from fogline.wire.auth import seal, unseal
+from fogline.wire.auth import derive_key, seal, unseal
 from fogline.wire.fleet_pb2 import Ack, Event, Feedbacks, Log, Samples, Scope, Signed
 from fogline_hub.ingest import IngestConfig
 from fogline_hub.lake import Lake, RangeSet
 from fogline_hub.signer import create_trust, socket_path
-from fogline_hub.signer.messages import DeviceKeys
 from fogline_hub.signer.server import SignerServer
 from fogline_hub.signer.trust import open_desk
 from tests.hub_brokers import HubBroker
 
 QUICK = IngestConfig(commit_interval_s=0.05, retry_s=0.05, full_note_every=4)
+
+
+@dataclass(frozen=True)
+class DeviceKeys:
+    up: bytes
+    down: bytes
 
 
 class ScriptedDevice:
@@ -111,10 +116,14 @@ class IngestHub:
             self.child.wait_line("ready ", 30)
         return self.child
 
+    def restart_signer(self) -> None:
+        self.signer = SignerServer(socket_path(self.folder), open_desk(self.folder, SystemClock()))
+
     def device(self, name: str, outbox_id: str = "outbox-1") -> ScriptedDevice:
         if name not in {user.device for user in self.broker.devices}:
             self.broker.add(name)
-        keys = open_desk(self.folder, SystemClock()).device_keys(name)
+        masters = {d: (self.folder / "keys" / f"{d}.key").read_bytes() for d in ("up", "down")}
+        keys = DeviceKeys(**{d: derive_key(m, d, name) for d, m in masters.items()})
         device = ScriptedDevice(name, keys, outbox_id)
         connection, inbox = self.broker.connect_device(name, topics.down(name, "ack"))
         inbox.messages = _Feed(device)
