@@ -38,15 +38,9 @@ class Broker:
         self.users = self.read()
 
 
-@dataclass
-class Pair:
-    up: bytes
-    down: bytes
-
-
 class Keys:
-    def device_keys(self, device: str) -> Pair:
-        return Pair(sha256(b"up" + device.encode()).digest(), sha256(device.encode()).digest())
+    def device_keys(self, device: str) -> tuple[bytes, bytes]:
+        return sha256(b"up" + device.encode()).digest(), sha256(device.encode()).digest()
 
 
 class Roots:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from fogline.addresses import Address, parse_listen_address
 from fogline.clock import wait_until
-from fogline.errors import Unavailable
+from fogline.errors import Conflict, Unavailable
 
 START_TIMEOUT_S = 15.0
 GRACE_S = 5.0
@@ -23,15 +23,15 @@ KEEP_ALIVE_S = 30
 BACKLOG = 128
 
 
-def listen(address: str) -> socket.socket:
+def listen(address: str | Address) -> socket.socket:
     """Binds a loopback address.
 
     Raises:
         InvalidInput: it is no address.
         Unsupported: it can be reached from other machines.
-        Unavailable: it is taken.
+        Conflict: it is taken.
     """
-    parsed = parse_listen_address(address)
+    parsed = parse_listen_address(str(address))
     family = socket.AF_INET6 if ":" in parsed.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,10 +39,17 @@ def listen(address: str) -> socket.socket:
         bound.bind((parsed.host, parsed.port))
     except OSError as e:
         bound.close()
-        raise Unavailable(
-            f"cannot listen on {parsed}: {e.strerror}; stop what uses it, or choose another port"
+        raise Conflict(
+            f"the API cannot listen on {parsed} ({e.strerror}): another program has it; end that "
+            "one, or choose another with --listen HOST:PORT"
         ) from e
     return bound
+
+
+def free_port(address: Address) -> int:
+    """A port that is free on the host now."""
+    with listen(Address(address.host, 0)) as bound:
+        return int(bound.getsockname()[1])
 
 
 def url_of(bound: socket.socket) -> str:

@@ -20,19 +20,11 @@ from fogline_hub.devices.records import Device
 from fogline_hub.devices.tokens import Tokens
 
 
-class KeyPair(Protocol):
-    """A device's keys for messages up and down, 32 bytes each."""
-
-    @property
-    def up(self) -> bytes: ...
-    @property
-    def down(self) -> bytes: ...
-
-
 class KeySource(Protocol):
     """The signer, as far as enrolment needs it."""
 
-    def device_keys(self, device: str) -> KeyPair: ...
+    def device_keys(self, device: str) -> tuple[bytes, bytes]:
+        """The device's keys for messages up and down, 32 bytes each."""
 
 
 class BrokerLogins(Protocol):
@@ -81,7 +73,7 @@ class Enrolment:
         """
         root = self._root(request.root_sha256)
         device = self._known(request) or self._admit(request)
-        keys = self._keys(device.id)
+        up, down = self._keys(device.id)
         self.logins.apply()
         return Identity(
             device=device.id,
@@ -94,8 +86,8 @@ class Enrolment:
             mqtt_client_id=secrets.mqtt_client_id(request.device_key, device.id),
             mqtt_username=device.id,
             mqtt_password=secrets.mqtt_password(request.device_key, device.id),
-            up_key=keys.up.hex(),
-            down_key=keys.down.hex(),
+            up_key=up.hex(),
+            down_key=down.hex(),
             tuf_root=root.decode(),
         )
 
@@ -145,7 +137,7 @@ class Enrolment:
                 "the enrolment token is of another hub; check the URL, or ask for a new token"
             ) from e
 
-    def _keys(self, device: str) -> KeyPair:
+    def _keys(self, device: str) -> tuple[bytes, bytes]:
         try:
             return self.keys.device_keys(device)
         except Exhausted as e:  # too many devices at once: asking again helps

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fogline.desired import target_path
-from fogline.errors import Conflict, NotFound
+from fogline.errors import Conflict, Corrupt, InvalidInput, NotFound, Untrusted
 from fogline.trust import parse_target_path
 from fogline_hub.catalogue import Catalogue
 from fogline_hub.registry.records import Version
@@ -28,6 +28,7 @@ class Target(Protocol):
 class SignedRepository(Protocol):
     """The delivery room, as far as the registry needs it."""
 
+    def current_targets(self) -> bytes: ...
     def check_targets(self, proposed: bytes) -> tuple[Target, ...]: ...
     def publish_targets(self, proposed: bytes) -> tuple[Target, ...]: ...
     def target(self, path: str) -> Target | None: ...
@@ -46,9 +47,10 @@ class Publication:
             NotFound: it names a version that was never pushed.
             Conflict: it names another manifest than the one pushed, or does not follow the current
                 metadata; sign again.
+            InvalidInput: it is no targets metadata.
             Untrusted: the signature is not an operator's.
         """
-        for target in self.repository.check_targets(proposed):
+        for target in self._additions(proposed):
             self._check_pushed(target)
         self.repository.publish_targets(proposed)
         return self.settle(actor=actor)
@@ -64,6 +66,15 @@ class Publication:
             return tuple(
                 self.registry.publish(connection, v.model, v.number, actor=actor) for v in signed
             )
+
+    def _additions(self, proposed: bytes) -> tuple[Target, ...]:
+        self.repository.current_targets()  # damage to what is published is raised here, as Corrupt
+        try:
+            return self.repository.check_targets(proposed)
+        except Untrusted:
+            raise
+        except Corrupt as e:
+            raise InvalidInput(str(e)) from e
 
     def _check_pushed(self, target: Target) -> None:
         name, number = parse_target_path(target.path)
