@@ -119,8 +119,8 @@ def test_boundaries_ends_one_ulp_on_both_sides_of_a_threshold(
 
     rows = boundaries(_frame(), step, np.random.default_rng(1), np.dtype(dtype))
     assert rows is not None
-    half = len(rows["x"]) // 2
-    low, high = rows["x"][:half].astype(dtype), rows["x"][half:].astype(dtype)
+    near: list[np.ndarray] = np.split(rows["x"].astype(dtype), 2)
+    low, high = near
     assert np.array_equal(np.nextafter(np.minimum(low, high), dtype(np.inf)), np.maximum(low, high))
     assert ((low.astype(float) > threshold) != (high.astype(float) > threshold)).all()
 

@@ -16,6 +16,8 @@ from fogline_hub.convert import convert as run_conversion
 from fogline_hub.convert.dataset import shown_names
 from fogline_hub.convert.inspection import ModelFacts, inspect_models
 from fogline_hub.convert.parity import Difference
+from fogline_hub.optimize import Earning, Measurement, Optimization, OptimizationResult
+from fogline_hub.optimize import optimize as run_optimization
 
 T = TypeVar("T", bound=Record)
 
@@ -58,6 +60,35 @@ def convert(argv: list[str]) -> int:
     return 0 if result.parity.is_allowed else 1
 
 
+def optimize(argv: list[str]) -> int:
+    """Exit code 0 also where nothing earned its place: that is an answer."""
+    parser = console.parser(
+        "fogline optimize",
+        "Measures smaller variants of a bundle's model and adds those that earn their place.",
+        "fogline optimize rain-bundle --data test.parquet --target rain",
+        "fogline optimize rain-bundle --data test.csv --target rain --max-loss 0.5% --json",
+    )
+    parser.add_argument("bundle", help="folder of an unsigned bundle; it is replaced")
+    parser.add_argument("--data", required=True, help="rows not trained on: Parquet, CSV or npz")
+    parser.add_argument("--target", metavar="COLUMN", help="column with the actual outcome")
+    parser.add_argument(
+        "--max-loss",
+        default="0.5%",
+        help="quality that a variant may lose, and share of labels that may change (%(default)s)",
+    )
+    args = parser.parse_args(argv)
+    optimization = Optimization(
+        bundle=Path(args.bundle),
+        data=Path(args.data),
+        target=args.target,
+        earning=Earning(max_loss=read_share(args.max_loss)),
+    )
+    with console.step(f"measuring variants of {optimization.bundle.name}"):
+        result = run_optimization(optimization)
+    console.emit(result, _optimized_text(result), as_json=args.json)
+    return 0
+
+
 def inspect(argv: list[str]) -> int:
     parser = console.parser(
         "fogline inspect",
@@ -98,6 +129,24 @@ def read_period(text: str) -> float:
     if not 0 < seconds <= 1e12:
         raise InvalidInput(f"season {text[:40]!r}: write seconds, or a number with s, m, h, d or y")
     return seconds
+
+
+def read_share(text: str) -> float:
+    """A share of a text such as `0.5%` or `0.005`.
+
+    Raises:
+        InvalidInput: it is none between 0 and 1.
+
+    >>> read_share("0.5%"), read_share("0.25")
+    (0.005, 0.25)
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InvalidInput(f"{text[:40]!r} is no share: write 0.5% or 0.005")
+    return share
 
 
 def _convert_arguments(argv: list[str]) -> Namespace:
@@ -166,6 +215,41 @@ def _difference_row(name: str, found: Parity | Difference) -> dict[str, object]:
         "label flips": found.label_flips,
         "max difference": found.max_abs_difference,
         "note": found.note if isinstance(found, Difference) and found.note else ties,
+    }
+
+
+def _optimized_text(result: OptimizationResult) -> str:
+    rows = [_measured_row(m, result.base) for m in result.measurements]
+    columns = ("variant", "bytes", "p50 us", "p10-p90", "peak MiB", "quality", "flips", "verdict")
+    kept = ", ".join(result.kept) or "nothing earned its place"
+    return "\n".join(
+        (
+            console.table(rows, columns),
+            "",
+            f"beside {result.base}: {kept}   (1 thread, {result.platform})",
+            f"bundle: {result.bundle} (sha256 {result.digest})",
+        )
+    )
+
+
+def _measured_row(one: Measurement, base: str) -> dict[str, object]:
+    timing, quality = one.timing, one.quality
+    value = "-"
+    if quality is not None and quality.value is not None:
+        value = f"{quality.metric} {quality.value:.4f}"
+        if quality.low is not None and quality.high is not None:
+            value += f" [{quality.low:.4f}, {quality.high:.4f}]"
+    return {
+        "variant": one.name,
+        "bytes": one.size_bytes or None,
+        "p50 us": timing.p50 if timing else None,
+        "p10-p90": f"{timing.p10:.1f}-{timing.p90:.1f}" if timing else "-",
+        "peak MiB": one.peak_memory_bytes / 2**20 if one.peak_memory_bytes else None,
+        "quality": value,
+        "flips": quality.label_flips if quality else None,
+        "verdict": "the base"
+        if one.name == base
+        else f"{'kept' if one.is_kept else 'no'}: " + one.reason,
     }
 
 

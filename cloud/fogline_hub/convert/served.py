@@ -1,6 +1,6 @@
 """A converted model asked the way a device asks it: a session, fed by the schema."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +30,10 @@ class ServedModel:
     def run(self, frame: Frame) -> dict[str, Array]:
         """All outputs by name; raises as `Session.run`."""
         return self._session.run(tensors_of(frame, self.schema))
+
+    def ask(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs for input tensors; raises as `Session.run`."""
+        return self._session.run(tensors)
 
     def answers(self, frame: Frame) -> Answers:
         """The outputs as label codes and numbers.
