@@ -1,0 +1,300 @@
+"""Capture: what was served becomes summaries, samples and outcomes in the outbox.
+
+A request waits for two things here: its prediction id, and a place in a bounded buffer. Counting,
+sampling and writing happen on the capture thread. What a kill takes with it is what was counted
+since the last flush; the next start says how many rows that were.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fogline.clock import Clock, SystemClock
+from fogline.desired import CapturePolicy
+from fogline.errors import FoglineError, InvalidInput
+from fogline.schema import Schema
+from fogline.summaries import Reference, category_text
+from fogline.tensors import Array
+from fogline.wire.edge_pb2 import FeedbackRequest
+from fogline_edge.capture.buffer import Drained, ObservationBuffer
+from fogline_edge.capture.config import CaptureConfig
+from fogline_edge.capture.counter import ServedCounter
+from fogline_edge.capture.feedback import FeedbackLog, Item, actual_of, read_items, tag_of
+from fogline_edge.capture.ledger import Ledger, event_row
+from fogline_edge.capture.prediction_ids import (
+    PredictionId,
+    PredictionIds,
+    load_id_key,
+    model_key,
+    prediction_bits,
+)
+from fogline_edge.capture.track import UNSAMPLED, Track
+from fogline_edge.outbox import Outbox
+from fogline_edge.serving.models import ServedModel
+from fogline_edge.serving.observer import Observation
+from fogline_edge.serving.requests import Request
+
+_log = logging.getLogger(__name__)
+
+Version = tuple[str, int]
+
+
+class Capture:
+    """Implements `fogline_edge.serving.Observer`; runs from `start` to `stop`.
+
+    Args:
+        outbox: Where everything goes.
+        folder: The agent's data folder; holds `served.counter` and `prediction.key`.
+        config: The bounds.
+        clock: Time.
+        generator: For the samples' draw.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        folder: Path,
+        *,
+        config: CaptureConfig | None = None,
+        clock: Clock | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> None:
+        self._config = config or CaptureConfig()
+        self._clock = clock or SystemClock()
+        self._generator = generator or np.random.default_rng()
+        self._outbox = outbox
+        self._ids = PredictionIds(load_id_key(folder / "prediction.key"))
+        self._counter = ServedCounter(folder / "served.counter")
+        self._ledger = Ledger(outbox)
+        lost = self._ledger.settle(self._counter)
+        if any(lost):
+            _log.warning("unclean stop", extra={"rows": lost[0], "outcomes": lost[1]})
+        self._feedback = FeedbackLog(outbox, self._config)
+        self._names = self._ledger.names()
+        self._buffer = ObservationBuffer(self._config, self._counter)
+        self._work = threading.RLock()
+        self._tracks: dict[Version, Track] = {}
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Flushes everything and ends the thread."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        try:
+            self.flush()
+        except FoglineError as e:  # the next start finds the difference and says it
+            _log.error("capture cannot write", extra={"reason": str(e)})
+        self._counter.close()
+
+    def set_policy(
+        self,
+        model: str,
+        version: int,
+        policy: CapturePolicy,
+        reference: Reference,
+        schema: Schema | None = None,
+    ) -> None:
+        """Says what of a version's traffic comes home; to be called before it serves.
+
+        What was counted until now is flushed in its old windows and cells.
+
+        Args:
+            model: The model's name.
+            version: Its number.
+            policy: What comes home.
+            reference: The cells to count in; `Reference()` counts requests and rows alone.
+            schema: Without it, outcomes of predictions made before this start are stored but not
+                counted until the version has answered once.
+
+        Raises:
+            Exhausted, Corrupt, Unavailable: the outbox failed; the old policy then stands.
+        """
+        with self._work:
+            self._drain()
+            old = self._tracks.get((model, version))
+            if old is not None:
+                self._flush(old)
+            self._learn(model)
+            track = Track(model, version, policy, reference)
+            if schema is not None:
+                track.predictions(schema)
+            self._make_room()
+            self._tracks[model, version] = track
+
+    def prediction_id(
+        self, served: ServedModel, request: Request, outputs: Mapping[str, Array]
+    ) -> str:
+        """See `Observer`."""
+        predictions = self._opened(served).predictions(served.schema)
+        return self._ids.make(
+            model_key(served.name),
+            served.version,
+            request.event_us,
+            request.rows,
+            predictions.classes(outputs, request.rows),
+            prediction_bits(len(predictions.labels)),
+        )
+
+    def observe(self, batch: Sequence[Observation]) -> None:
+        """See `Observer`."""
+        if self._buffer.put(batch):
+            self._wake.set()
+
+    def feedback(self, request: FeedbackRequest) -> tuple[int, int]:
+        """Takes the true outcomes of one prediction; they are in the outbox when this returns.
+
+        Returns:
+            How many were new, and how many had been given before.
+
+        Raises:
+            InvalidInput: the id is not one of this device, or an outcome cannot be right.
+            Exhausted, Corrupt, Unavailable: nothing was taken; send again later.
+        """
+        told = self._ids.read(request.prediction_id)
+        name = self._names.get(told.model_key)
+        if name is None:
+            raise InvalidInput("the prediction id is of a model that this device does not know")
+        items = read_items(
+            request, rows=told.rows, now_us=self._outbox.time.wall_us(), config=self._config
+        )
+        for item in items:
+            item.model, item.version, item.event_us = name, told.version, told.event_us
+        is_new = self._feedback.submit([tag_of(told.mac, i.row) for i in items], items)
+        fresh = [item for item, new in zip(items, is_new, strict=True) if new]
+        self._count_outcomes(name, told, fresh)
+        return len(fresh), len(items) - len(fresh)
+
+    def flush(self, now: float | None = None) -> None:
+        """Writes all that is due at `now` (monotonic seconds) to the outbox; None means all.
+
+        Raises:
+            Exhausted, Corrupt, Unavailable: the outbox failed; what was not written stays.
+        """
+        with self._work:
+            self._drain()
+            for track in list(self._tracks.values()):
+                if now is None or (track.flush_at is not None and now >= track.flush_at):
+                    self._flush(track)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(self._config.drain_interval_s)
+            self._wake.clear()
+            try:
+                self.flush(self._clock.monotonic())
+            except FoglineError as e:
+                _log.error("capture cannot write", extra={"reason": str(e)})
+            except Exception:  # a task boundary: serving goes on, and so does the next round
+                _log.exception("capture failed")
+
+    def _drain(self) -> None:
+        drained = self._buffer.take()
+        now = self._clock.monotonic()
+        groups: dict[tuple[int, int, tuple[str, ...]], list[Observation]] = {}
+        for observation in drained.observations:
+            served = observation.served
+            track = self._opened(served)
+            track.touch(now)
+            if observation.error is not None:
+                track.add_failure(observation)
+                self._relieve(track)
+                continue
+            window = track.window_of(observation.event_us)
+            key = (id(served), window, tuple(observation.outputs))
+            groups.setdefault(key, []).append(observation)
+        for group in groups.values():
+            track = self._opened(group[0].served)
+            try:
+                track.add(group, now, self._generator, self._config)
+            except Exception:  # one request's odd arrays must not cost the others their counts
+                _log.exception("not summarised", extra={"model": group[0].served.label})
+                track.unsummarised += sum(o.rows for o in group)
+            self._relieve(track)
+        self._report_missed(drained)
+
+    def _relieve(self, track: Track) -> None:
+        """Flushes a full track early."""
+        if not track.is_full(self._config):
+            return
+        try:
+            self._flush(track)
+        except FoglineError as e:
+            _log.error("capture cannot write, counts are lost", extra={"reason": str(e)})
+            track.abandon()
+
+    def _report_missed(self, drained: Drained) -> None:
+        if not drained.missed_requests:
+            return
+        details = {
+            "requests": str(drained.missed_requests),
+            "rows_not_summarised": str(drained.missed_rows),
+        }
+        _log.warning("capture left requests out", extra=details)
+        self._ledger.flush([event_row("capture_overflow", details)], drained.missed_rows, 0)
+
+    def _flush(self, track: Track) -> None:
+        if track.is_empty:
+            track.clear()
+            return
+        messages = list(track.messages(self._config))
+        if track.unsummarised:
+            details = {
+                "model": track.model,
+                "version": str(track.version),
+                "rows_not_summarised": str(track.unsummarised),
+            }
+            messages.append(event_row("not_summarised", details))
+        self._ledger.flush(messages, track.rows + track.unsummarised, track.labelled)
+        track.clear()
+
+    def _opened(self, served: ServedModel) -> Track:
+        """The track of a version, made without samples if no policy was set for it."""
+        track = self._tracks.get((served.name, served.version))
+        if track is not None:
+            return track
+        with self._work:
+            track = self._tracks.get((served.name, served.version))
+            if track is None:
+                self._learn(served.name)
+                self._make_room()
+                track = Track(served.name, served.version, UNSAMPLED, Reference())
+                self._tracks[served.name, served.version] = track
+            return track
+
+    def _make_room(self) -> None:
+        while len(self._tracks) >= self._config.max_models:
+            oldest = next(iter(self._tracks))
+            self._flush(self._tracks[oldest])
+            del self._tracks[oldest]
+
+    def _learn(self, name: str) -> None:
+        key = model_key(name)
+        if key not in self._names:
+            self._ledger.learn(key, name)
+            self._names[key] = name
+
+    def _count_outcomes(self, name: str, told: PredictionId, items: Sequence[Item]) -> None:
+        """Adds to the confusion counts, where the id carries classes and their labels are known."""
+        with self._work:
+            track = self._tracks.get((name, told.version))
+            if track is None or not track.labels or not told.classes:
+                return
+            track.touch(self._clock.monotonic())
+            self._counter.add_labelled(len(items))
+            for item in items:
+                place = told.classes[item.row]
+                predicted = track.labels[place] if place < len(track.labels) else ""
+                actual = category_text(actual_of(item)) or ""
+                track.add_labelled(told.event_us, actual, predicted)
+            self._relieve(track)
