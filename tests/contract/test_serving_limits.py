@@ -11,9 +11,17 @@ import pytest
 from fogline.clock import wait_until
 from fogline.tensors import encode_inputs
 from fogline.wire.open_inference_pb2 import ModelInferRequest
-from fogline_edge.serving import Models, ServingConfig
+from fogline_edge.serving import Models, Server, ServingConfig
 from tests import models as makers
-from tests.serving import INFER, RawChannel, models_of, raw_channel, running, served_model
+from tests.serving import (
+    ANYWHERE,
+    INFER,
+    RawChannel,
+    models_of,
+    raw_channel,
+    running,
+    served_model,
+)
 
 LIVE = "/inference.GRPCInferenceService/ServerLive"
 FOREVER = 10**12
@@ -125,6 +133,19 @@ def is_live(channel: RawChannel) -> bool:
     except grpc.RpcError:
         return False
     return True
+
+
+def test_a_drain_cancels_what_does_not_end_in_time(tmp_path: Path) -> None:
+    models = models_of(served_model(makers.save_slow_loop(tmp_path / "m.onnx"), "loop"))
+    server = Server(ANYWHERE, models, config=ServingConfig(drain_s=0.1))
+    with raw_channel(str(server.start())) as channel:
+        call = start(channel)
+        assert in_flight(models, 1)
+        server.drain()
+        assert models.list()[0].in_flight == 0
+        with pytest.raises(grpc.RpcError) as caught:
+            call.result(timeout=10)
+        assert caught.value.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
 
 
 def test_messages_are_bounded_both_ways(tmp_path: Path) -> None:
