@@ -3,6 +3,7 @@
 import logging
 import time
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -42,6 +43,7 @@ def make_app(rooms: Rooms) -> Starlette:
         },
     )
     app.state.rooms = rooms
+    app.state.heavy = anyio.CapacityLimiter(1)
     return app
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,6 +54,7 @@ def endpoint(
     access: Access = Access.OPERATOR,
     body: type[object] | None = None,
     query: tuple[str, ...] = (),
+    is_heavy: bool = False,
 ) -> Route:
     """A route to `handler`.
 
@@ -63,6 +65,7 @@ def endpoint(
         access: Who may call.
         body: The record of the body; `bytes` passes it undecoded; None refuses one.
         query: Names that the query may hold; others are refused.
+        is_heavy: One such call runs at a time; the others wait without holding a thread.
     """
 
     async def serve(request: Request) -> Response:
@@ -77,7 +80,8 @@ def endpoint(
             query=request.query_params,
             body=_decoded(content, body, f"{method} {request.url.path}"),
         )
-        answer = await run_in_threadpool(handler, call)
+        turn = request.app.state.heavy if is_heavy else None
+        answer = await anyio.to_thread.run_sync(handler, call, limiter=turn)
         return answer if isinstance(answer, Response) else json_response(answer)
 
     return Route(path, serve, methods=[method], name=f"{method} {path}")

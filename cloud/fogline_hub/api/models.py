@@ -74,6 +74,6 @@ routes = [
     endpoint("GET", "/v1/models", list_models),
     endpoint("GET", "/v1/models/{name}", show_model),
     endpoint("GET", "/v1/models/{name}/versions/{version}", show_version),
-    endpoint("POST", "/v1/models/{name}/versions", push_version, body=NewVersion),
+    endpoint("POST", "/v1/models/{name}/versions", push_version, body=NewVersion, is_heavy=True),
     endpoint("PUT", "/v1/models/{name}/aliases/{alias}", move_alias, body=NewAlias),
 ]

@@ -6,6 +6,7 @@ from fogline import __version__
 from fogline.records import Record, decode_json
 from fogline_hub import audit
 from fogline_hub.api.endpoint import Call, endpoint
+from fogline_hub.ingest import IngestCounts, read_counts
 
 STATUS_FILE = "status.json"
 """Where the supervisor tells what its children do, in the hub's `run` folder."""
@@ -22,6 +23,8 @@ class Status(Record, frozen=True, kw_only=True):
     devices: dict[str, int]
     """Devices that are not revoked, by group."""
     audit_rows: int
+    ingest: IngestCounts
+    """Since the ingest process started."""
 
 
 def status(call: Call) -> Status:
@@ -39,6 +42,7 @@ def status(call: Call) -> Status:
         versions=sum(m.versions for m in models),
         devices=groups,
         audit_rows=rows,
+        ingest=read_counts(rooms.run_folder),
     )
 
 

@@ -89,6 +89,8 @@ def status(argv: list[str]) -> int:
     groups = ", ".join(f"{g}: {n}" for g, n in found.devices.items()) or "none"
     text = f"""hub {found.version} at {found.url}, MQTT at {found.mqtt}
 models {found.models}, versions {found.versions}; devices {groups}; audit rows {found.audit_rows}
+ingest since its start: messages {found.ingest.messages}, rows {found.ingest.rows}, \
+quarantined {found.ingest.quarantined}, failed commits {found.ingest.failed_commits}
 {console.table(processes, ("process", "state", "pid", "restarts"))}"""
     console.emit(found, text, as_json=arguments.json)
     return 0
