@@ -126,7 +126,7 @@ def optimize(optimization: Optimization) -> OptimizationResult:
         digest=digest,
         base=base.name,
         kept=tuple(m.name for m in measured[1:] if m.is_kept),
-        measurements=(msgspec.structs.replace(measured[0], name=base.name), *measured[1:]),
+        measurements=(_named(measured[0], base), *measured[1:]),
         platform=platform_text(),
         duration_s=time.monotonic() - began,
     )
@@ -137,6 +137,10 @@ def platform_text() -> str:
     return (
         f"{platform.system()} {platform.machine()}, onnxruntime {metadata.version('onnxruntime')}"
     )
+
+
+def _named(measured: Measurement, base: Variant) -> Measurement:
+    return msgspec.structs.replace(measured, name=base.name, precision=base.precision)
 
 
 def _job(bundle: Bundle, base: Variant, optimization: Optimization) -> SearchJob:

@@ -46,7 +46,7 @@ def wilson(hits: int, rows: int) -> Interval:
 
     >>> found = wilson(310, 365)
     >>> round(found.low, 4), round(found.high, 4)
-    (0.8089, 0.8824)
+    (0.809, 0.8824)
     """
     if rows == 0:
         return Interval(0.0, 1.0)
@@ -67,7 +67,7 @@ def paired_difference(only_first: int, only_second: int, rows: int) -> Interval:
 
     >>> found = paired_difference(5, 3, 365)
     >>> round(found.low, 4), round(found.high, 4)
-    (-0.0108, 0.0217)
+    (-0.0106, 0.0215)
     """
     if rows == 0:
         return Interval(-1.0, 1.0)
