@@ -23,7 +23,13 @@ from fogline.errors import Exhausted, FoglineError, Untrusted
 from fogline.failpoints import reach
 from fogline.identity import Identity
 from fogline_edge.install.board import Board
-from fogline_edge.install.fetch.messages import DeviceProfile, Fetched, FetchRequest, Refused
+from fogline_edge.install.fetch.messages import (
+    DeviceProfile,
+    Fetched,
+    FetchRequest,
+    Refused,
+    Result,
+)
 from fogline_edge.install.fetching import run_fetch
 from fogline_edge.install.ledger import Ledger
 from fogline_edge.install.machine import LinuxMachine, Machine
@@ -55,6 +61,7 @@ class Installer:
         config: Bounds.
         machine: The machine's facts.
         time_floor_s: Unix seconds below which the clock cannot be right.
+        fetch: Gets a version's files into the store; `run_fetch` does it in a child.
         agent_version: What a rejection is bound to.
     """
 
@@ -71,6 +78,7 @@ class Installer:
         config: InstallConfig | None = None,
         machine: Machine | None = None,
         time_floor_s: Callable[[], int] = lambda: 0,
+        fetch: Callable[[FetchRequest, InstallConfig], Result] = run_fetch,
         agent_version: str = __version__,
     ) -> None:
         self._folder = make_private_folder(folder)
@@ -81,6 +89,7 @@ class Installer:
         self._machine = machine or LinuxMachine()
         self._time_floor_s = time_floor_s
         self._prove = prove
+        self._fetch = fetch
         self._store = Store(folder)
         self._board = Board(report)
         self._ledger = Ledger(
@@ -200,7 +209,7 @@ class Installer:
                 f"desired state names {desired.target[:120]!r} for {desired.name}@{desired.version}"
             )
         self._board.wanted(desired, Event.START)
-        result = run_fetch(self._request(desired), self._config)
+        result = self._fetch(self._request(desired), self._config)
         if isinstance(result, Refused):
             return self._not_fetched(desired, generation, result)
         reach("install.after_fetch")

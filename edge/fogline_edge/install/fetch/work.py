@@ -59,13 +59,14 @@ def _fetch(request: FetchRequest, origin: Origin, blobs: BlobFetcher) -> Fetched
         raise Untrusted(f"{request.target}: a manifest of {signed.length} bytes")
     path = blobs.fetch(Blob(sha256=signed.sha256, size_bytes=signed.length))
     manifest, variant = _understood(request, path.read_bytes())
-    wanted = {
-        Blob(sha256=f.sha256, size_bytes=f.size_bytes)
-        for f in device_files(manifest, variant.name)
-        if f.sha256 not in request.held
+    files = {
+        Blob(sha256=f.sha256, size_bytes=f.size_bytes) for f in device_files(manifest, variant.name)
     }
-    _check_room(request, sum(b.size_bytes - blobs.held_bytes(b) for b in wanted))
-    for blob in sorted(wanted, key=lambda b: b.size_bytes):
+    missing = {blob for blob in files if blob.sha256 not in request.held}
+    # A file that another version holds is not fetched, but it is copied.
+    there = sum(blobs.held_bytes(blob) for blob in missing)
+    _check_room(request, sum(blob.size_bytes for blob in files) - there)
+    for blob in sorted(missing, key=lambda b: b.size_bytes):
         blobs.fetch(blob)
     return Fetched(variant=variant.name, downloaded_bytes=blobs.downloaded_bytes)
 
