@@ -115,25 +115,25 @@ def _model(text: str) -> tuple[str, str]:
 
 
 def _inputs(source: str) -> dict[str, Any]:
+    where = "standard input" if source == "-" else source
     if source == "-":
         data = sys.stdin.buffer.read(MAX_JSON_BYTES + 1)
+    elif not Path(source).is_file():
+        raise NotFound(f"{where}: no such file")
     else:
-        path = Path(source)
-        if not path.is_file():
-            raise NotFound(f"{path}: no such file")
-        with path.open("rb") as file:
+        with Path(source).open("rb") as file:
             data = file.read(MAX_JSON_BYTES + 1)
     if len(data) > MAX_JSON_BYTES:
-        raise InvalidInput(f"{source}: more than {MAX_JSON_BYTES} bytes of JSON")
+        raise InvalidInput(f"{where}: more than {MAX_JSON_BYTES} bytes of JSON")
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as e:
-        raise InvalidInput(f"{source}: not JSON: {e}") from e
+        raise InvalidInput(f"{where}: not JSON: {e}") from e
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         return dict(columns_of_rows(value))
     if isinstance(value, dict):
         return value
-    raise InvalidInput(f"{source}: expected an object of inputs, or a list of rows as objects")
+    raise InvalidInput(f"{where}: expected an object of inputs, or a list of rows as objects")
 
 
 def _plain(prediction: Prediction) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The caller's thread does the work: a front with threads gives one job at a time,
 another thread is paid for.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,8 @@ from fogline.errors import DeadlineExceeded, Exhausted, FoglineError
 from fogline.runtime import Interrupt
 from fogline.tensors import Array
 from fogline_edge.serving.models import ServedModel
+
+_LOG = logging.getLogger(__name__)
 
 Outcome = Mapping[str, Array] | FoglineError
 
@@ -111,6 +114,9 @@ class Scheduler:
             return job.served.session.run(job.inputs, job.outputs, left_s, job.interrupt)
         except FoglineError as e:
             return e
+        except Exception as e:  # a fault of ours must still be told, or the call would never end
+            _LOG.exception("run failed", extra={"model": job.served.label})
+            return FoglineError(f"internal error ({type(e).__name__})")
         finally:
             turnstile.leave()
 

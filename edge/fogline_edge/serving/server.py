@@ -3,6 +3,8 @@
 `fogline serve` and the agent both build it here; the agent passes its observer and handlers.
 """
 
+import logging
+
 from fogline.addresses import Address
 from fogline.clock import Clock, SystemClock
 from fogline_edge.serving.calls import FrontAdapter
@@ -15,6 +17,8 @@ from fogline_edge.serving.models import Models
 from fogline_edge.serving.observer import NullObserver, Observer
 from fogline_edge.serving.scheduler import Scheduler
 from fogline_edge.serving.service import Service
+
+_LOG = logging.getLogger(__name__)
 
 
 class Server:
@@ -61,9 +65,12 @@ class Server:
 
     def start(self) -> Address:
         """Listens; returns the address with its true port. Raises `Conflict` when it cannot."""
-        return self._front.start(self._service.handle)
+        address = self._front.start(self._service.handle)
+        _LOG.info("listening", extra={"grpc": str(address)})
+        return address
 
     def drain(self) -> None:
         """Refuses new requests as UNAVAILABLE, lets open ones end within `drain_s`, and stops."""
+        _LOG.info("draining", extra={"grace_s": self.config.drain_s})
         self._health.stop()
         self._front.drain(self.config.drain_s)

@@ -146,6 +146,7 @@ class GrpcioFront:
 
     def start(self, on_ready: OnReady) -> Address:
         """Listens. Raises `Conflict` when it cannot."""
+        _check_free(self._address)
         self._server = grpc.server(
             self._threads,
             handlers=(_Handlers(on_ready),),
@@ -163,8 +164,7 @@ class GrpcioFront:
         except RuntimeError:
             port = 0
         if not port:
-            self._threads.shutdown()
-            raise Conflict(f"cannot listen on {self._address}: {_reason(self._address)}")
+            raise Conflict(f"cannot listen on {self._address}: the system refused it")
         self._server.start()
         return Address(self._address.host, port)
 
@@ -179,12 +179,13 @@ def _details(error: FoglineError) -> str:
     return str(error).encode(errors="replace")[:MAX_DETAILS_BYTES].decode(errors="ignore")
 
 
-def _reason(address: Address) -> str:
-    """Why the system refuses an address, which grpcio does not pass on."""
+def _check_free(address: Address) -> None:
+    """Says why the system refuses an address, which grpcio writes to stderr and does not tell."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As grpcio's own socket: connections of the past that linger do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address.host, address.port))
     except OSError as e:
-        return e.strerror or str(e)
-    return "the system refused it"
+        raise Conflict(f"cannot listen on {address}: {e.strerror or e}") from e
