@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fogline.clock import wait_until
 from fogline.errors import (
     Corrupt,
     DeadlineExceeded,
