@@ -213,7 +213,7 @@ def test_a_summary_is_kept_byte_for_byte() -> None:
     message.scope.CopyFrom(samples().scope)
     message.inputs.add(name="x", bins=[1, 2], sum=3.5)
     body = message.SerializeToString()
-    assert rows_of("summary", body).values["body"] == [body]
+    assert rows_of("summary", body).constants["body"] == body
     message.inputs[0].sum = float("inf")
     with pytest.raises(Corrupt, match="column x"):
         rows_of("summary", message.SerializeToString())

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 
 from fogline.errors import Corrupt
@@ -28,6 +29,8 @@ class Batch:
         self._folded = {name.casefold(): name for name in self._types}
         self._max_columns = max_columns
         self._values: dict[str, list[object]] = {}
+        self._constants: dict[str, list[object]] = {}
+        self._lengths: list[int] = []
         self.rows = 0
         self.added = State()
 
@@ -40,28 +43,32 @@ class Batch:
         values = self._fitted(columns)
         self._types.update({n: t for n, t in columns.types.items() if n not in self._types})
         self._folded.update({name.casefold(): name for name in columns.types})
-        values.update(
-            device=[message.source.device] * columns.rows,
-            outbox_id=[message.source.outbox_id] * columns.rows,
-            seq=[message.seq] * columns.rows,
-            body_digest=[message.body_digest] * columns.rows,
-            received_at=[_unix_us(message.received_at)] * columns.rows,
-        )
-        values[PARTITION] = [message.received_at.date()] * columns.rows
         for name, column in values.items():
             known = self._values.setdefault(name, [])
             known.extend([None] * (self.rows - len(known)))
             known.extend(column)
+        constants = {**columns.constants, **_origin(message)}
+        for name, value in constants.items():
+            once = self._constants.setdefault(name, [])
+            once.extend([None] * (len(self._lengths) - len(once)))
+            once.append(value)
+        self._lengths.append(columns.rows)
         self.rows += columns.rows
 
     def table(self) -> pa.Table:
         """All rows; columns that a message lacked are null in its rows."""
-        arrays, fields = [], []
+        if mixed := self._constants.keys() & self._values.keys():
+            raise ValueError(f"columns {sorted(mixed)} are one value here and a list there")
+        message_of_row = np.repeat(np.arange(len(self._lengths)), self._lengths)
+        arrays: dict[str, pa.Array] = {}
+        for name, once in self._constants.items():
+            once.extend([None] * (len(self._lengths) - len(once)))
+            arrays[name] = pa.array(once, self._types[name]).take(pa.array(message_of_row))
         for name, values in self._values.items():
             values.extend([None] * (self.rows - len(values)))
-            fields.append(pa.field(name, self._types[name]))
-            arrays.append(pa.array(values, self._types[name]))
-        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+            arrays[name] = pa.array(values, self._types[name])
+        schema = pa.schema([pa.field(name, self._types[name]) for name in arrays])
+        return pa.Table.from_arrays(list(arrays.values()), schema=schema)
 
     def _fitted(self, columns: Columns) -> dict[str, list[object]]:
         """The message's values in the table's types."""
@@ -82,6 +89,17 @@ class Batch:
                 f"at most {self._max_columns} are kept"
             )
         return values
+
+
+def _origin(message: Received) -> dict[str, object]:
+    return {
+        "device": message.source.device,
+        "outbox_id": message.source.outbox_id,
+        "seq": message.seq,
+        "body_digest": message.body_digest,
+        "received_at": _unix_us(message.received_at),
+        PARTITION: message.received_at.date(),
+    }
 
 
 def _unix_us(at: datetime) -> int:

@@ -46,4 +46,4 @@ def _event(kind: str, details: dict[str, Any]) -> Columns:
 
 
 def _row(table: str, **values: Any) -> Columns:
-    return Columns(table=table, rows=1, values={k: [v] for k, v in values.items()}, types={})
+    return Columns(table=table, rows=1, values={}, constants=values)

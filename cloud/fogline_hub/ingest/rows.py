@@ -5,7 +5,8 @@ the device and the quarantine are given. Texts name columns, never values.
 """
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -23,18 +24,30 @@ MAX_TEXT_CHARS = 4096
 _MIN_US, _MAX_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999."""
 _EXACT = 2**53
+_IDS = re.compile(r"(?:[A-Za-z0-9_-]{1,64}\n)*")
+_KINDS = {
+    "fp32": pa.float64(),
+    "fp64": pa.float64(),
+    "int64": pa.int64(),
+    "raw": pa.binary(),
+    "flags": pa.bool_(),
+}
 
 M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Rows for one table: equally long lists, and types of the columns beyond its schema."""
+    """Rows for one table."""
 
     table: str
     rows: int
     values: dict[str, list[Any]]
-    types: dict[str, pa.DataType]
+    """Columns, all `rows` long."""
+    constants: dict[str, Any] = field(default_factory=dict)
+    """Columns that have one value in all rows; for one table always the same ones."""
+    types: dict[str, pa.DataType] = field(default_factory=dict)
+    """Of the columns beyond the table's schema."""
 
 
 def rows_of(stream: str, body: bytes) -> Columns:
@@ -70,15 +83,15 @@ def _samples(message: Samples) -> Columns:
     rows = len(message.prediction_ids)
     if rows == 0:
         raise Corrupt("no rows")
-    values = _scope(message.scope, rows)
-    values["prediction_id"] = [check_id(i, "prediction id") for i in message.prediction_ids]
-    values["row"] = _exactly(rows, list(message.row_in_request), "row_in_request")
-    values["event_time"] = _exactly(rows, [_time(t) for t in message.event_us], "event_us")
     chances = _exactly(rows, list(message.inclusion_probability), "inclusion_probability")
     if not all(0.0 < p <= 1.0 for p in chances):
         raise Corrupt("inclusion_probability must be above 0 and at most 1")
-    values["inclusion_probability"] = chances
-    values["policy"] = [_text(message.policy, "policy")] * rows
+    values: dict[str, list[Any]] = {
+        "prediction_id": _ids(list(message.prediction_ids)),
+        "row": _exactly(rows, list(message.row_in_request), "row_in_request"),
+        "event_time": _exactly(rows, _times(list(message.event_us)), "event_us"),
+        "inclusion_probability": chances,
+    }
     types: dict[str, pa.DataType] = {}
     for prefix, columns in (("in.", message.inputs), ("out.", message.outputs)):
         for column in columns:
@@ -86,28 +99,27 @@ def _samples(message: Samples) -> Columns:
             if name in types:
                 raise Corrupt(f"column {name} is there twice")
             types[name], values[name] = _column(column, name, rows)
-    return Columns(table=samples_table(message.scope.model), rows=rows, values=values, types=types)
+    return Columns(
+        table=samples_table(message.scope.model),
+        rows=rows,
+        values=values,
+        constants=_scope(message.scope) | {"policy": _text(message.policy, "policy")},
+        types=types,
+    )
 
 
 def _column(column: Column, name: str, rows: int) -> tuple[pa.DataType, list[Any]]:
     """Type and values of one captured column; floats of any width become float64, exactly."""
-    kinds: list[tuple[pa.DataType, list[Any]]] = [
-        (pa.float64(), list(column.fp32)),
-        (pa.float64(), list(column.fp64)),
-        (pa.int64(), list(column.int64)),
-        (pa.binary(), list(column.raw)),
-        (pa.bool_(), list(column.flags)),
-    ]
-    filled = [(kind, values) for kind, values in kinds if values]
+    filled = [kind for kind in _KINDS if getattr(column, kind)]
     if len(filled) != 1:
         raise Corrupt(f"column {name} has {len(filled)} lists of values, not one")
-    kind, values = filled[0]
+    type_, values = _KINDS[filled[0]], list(getattr(column, filled[0]))
     width = max(1, column.width)
     if len(values) != rows * width:
         raise Corrupt(f"column {name} has {len(values)} values for {rows} rows of {width}")
     if width == 1:
-        return kind, values
-    return pa.list_(kind), [values[i : i + width] for i in range(0, len(values), width)]
+        return type_, values
+    return pa.list_(type_), [values[i : i + width] for i in range(0, len(values), width)]
 
 
 def _feedback(message: Feedbacks) -> Columns:
@@ -130,7 +142,7 @@ def _feedback(message: Feedbacks) -> Columns:
         values["observed_at"].append(_time(item.observed_us))
         values["actual_number"].append(number)
         values["actual_text"].append(text)
-    return Columns(table=FEEDBACK, rows=len(message.items), values=values, types={})
+    return Columns(table=FEEDBACK, rows=len(message.items), values=values)
 
 
 def _actual(item: Feedbacks.Item) -> tuple[float | None, str | None]:
@@ -150,40 +162,54 @@ def _actual(item: Feedbacks.Item) -> tuple[float | None, str | None]:
 
 
 def _summary(message: Summary, body: bytes) -> Columns:
-    values = _scope(message.scope, 1)
+    constants = _scope(message.scope) | {"body": body}
     for name in ("requests", "failures", "rows"):
-        values[name] = [_count(getattr(message, name), name)]
-    values["body"] = [body]
-    for field in (*message.inputs, *message.outputs):
-        _column_name(field.name)
-        if not (math.isfinite(field.sum) and math.isfinite(field.sum_squares)):
-            raise Corrupt(f"column {field.name}: its moments are not finite")
-    return Columns(table=SUMMARIES, rows=1, values=values, types={})
+        constants[name] = _count(getattr(message, name), name)
+    for column in (*message.inputs, *message.outputs):
+        _column_name(column.name)
+        if not (math.isfinite(column.sum) and math.isfinite(column.sum_squares)):
+            raise Corrupt(f"column {column.name}: its moments are not finite")
+    return Columns(table=SUMMARIES, rows=1, values={}, constants=constants)
 
 
 def _event(stream: str, message: Event) -> Columns:
-    details = canonical_json(dict(message.details)).decode()
-    values: dict[str, list[Any]] = {
-        "stream": [stream],
-        "kind": [_column_name(message.kind)],
-        "details": [details],
+    constants = {
+        "stream": stream,
+        "kind": _column_name(message.kind),
+        "details": canonical_json(dict(message.details)).decode(),
     }
-    return Columns(table=EVENTS, rows=1, values=values, types={})
+    return Columns(table=EVENTS, rows=1, values={}, constants=constants)
 
 
-def _scope(scope: Scope, rows: int) -> dict[str, list[Any]]:
+def _scope(scope: Scope) -> dict[str, Any]:
     if scope.version < 1:
         raise Corrupt("scope: version 0")
     if scope.window_us < 0:
         raise Corrupt("scope: a window of negative length")
     return {
-        "model": [check_name(scope.model, "model name")] * rows,
-        "version": [scope.version] * rows,
-        "variant": [_text(scope.variant, "variant")] * rows,
-        "generation": [_count(scope.generation, "generation")] * rows,
-        "window_start": [_time(scope.window_start_us)] * rows,
-        "window_us": [scope.window_us] * rows,
+        "model": check_name(scope.model, "model name"),
+        "version": scope.version,
+        "variant": _text(scope.variant, "variant"),
+        "generation": _count(scope.generation, "generation"),
+        "window_start": _time(scope.window_start_us),
+        "window_us": scope.window_us,
     }
+
+
+def _ids(values: list[str]) -> list[str]:
+    """As `check_id` for each, with one match for all, since they are half of what is checked."""
+    if not _IDS.fullmatch("\n".join(values) + "\n"):
+        for value in values:
+            check_id(value, "prediction id")
+        raise Corrupt("prediction ids with line breaks")
+    return values
+
+
+def _times(unix_us: list[int]) -> list[int]:
+    if unix_us:
+        _time(min(unix_us))
+        _time(max(unix_us))
+    return unix_us
 
 
 def _exactly(rows: int, values: list[Any], name: str) -> list[Any]:
