@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline_hub.ingest.ledger import MAX_ACK_RANGES, Ledger, Verdict
@@ -105,6 +105,7 @@ def test_an_ack_names_a_bounded_number_of_ranges_lowest_first() -> None:
     assert [(q.seq, q.reason) for q in ack.quarantined] == [(7, "bad")]
 
 
+@settings(deadline=None)  # other work on the machine is not this test's fault
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 10)), max_size=60), st.integers(1, 8))
 def test_every_number_is_stored_dropped_or_unseen_and_acks_say_which(
     arrivals: list[tuple[int, int]], every: int
