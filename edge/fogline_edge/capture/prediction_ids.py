@@ -7,7 +7,7 @@ An id is base64url of at most 48 bytes, so at most 64 characters:
     4   model version
     8   event time, Unix microseconds
     4   rows of the request
-    6   random
+    6   a serial number, counting from a random start in each process
     0-7 predicted classes of the first row, the second ..., `bits` each, the first in the lowest
         bits, as one little-endian number; absent where all rows do not fit
     12  keyed BLAKE2b-96 of all bytes before it
@@ -18,13 +18,13 @@ try), and an id is only ever as old as the key (docs/decisions/0004-prediction-i
 
 import hashlib
 import hmac
-import os
 import secrets
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from fogline.durable import write_durably
@@ -83,12 +83,12 @@ class PredictionIds:
 
     Args:
         key: The device's secret, 32 bytes.
-        random: Gives that many random bytes.
+        start: First serial number; random unless given.
     """
 
-    def __init__(self, key: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
-        self._key = key
-        self._random = random
+    def __init__(self, key: bytes, start: int | None = None) -> None:
+        self._keyed = hashlib.blake2b(digest_size=_MAC_BYTES, key=key)
+        self._serial = count(secrets.randbits(47) if start is None else start)
 
     def make(
         self, key: bytes, version: int, event_us: int, rows: int, classes: Sequence[int], bits: int
@@ -111,8 +111,8 @@ class PredictionIds:
             for i, place in enumerate(classes):
                 number |= place << i * bits
             carried = number.to_bytes((bits * rows + 7) // 8, "little")
-        head = _HEAD.pack(_LAYOUT << 4 | bits, key, version, event_us, rows, self._random(6))
-        body = head + carried
+        serial = next(self._serial).to_bytes(6, "big")
+        body = _HEAD.pack(_LAYOUT << 4 | bits, key, version, event_us, rows, serial) + carried
         return urlsafe_b64encode(body + self._code(body)).rstrip(b"=").decode()
 
     def read(self, text: str) -> PredictionId:
@@ -138,7 +138,9 @@ class PredictionIds:
         return _unpacked(body, mac)
 
     def _code(self, body: bytes) -> bytes:
-        return hashlib.blake2b(body, digest_size=_MAC_BYTES, key=self._key).digest()
+        code = self._keyed.copy()  # the key's own block is hashed once, not for each id
+        code.update(body)
+        return code.digest()
 
 
 def _unpacked(body: bytes, mac: bytes) -> PredictionId:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fogline.schema import Field, Schema
 from fogline.summaries import CategoryIndex, Reference
 from fogline.tensors import Array
+from fogline_edge.capture.prediction_ids import prediction_bits
 
 
 class Predictions:
@@ -18,7 +19,7 @@ class Predictions:
             the reference's; empty for a model that predicts no class.
     """
 
-    __slots__ = ("_index", "_label", "_probabilities", "labels")
+    __slots__ = ("_index", "_label", "_probabilities", "bits", "labels")
 
     def __init__(self, schema: Schema, reference: Reference) -> None:
         self._label = _first(schema, "label")
@@ -27,6 +28,7 @@ class Predictions:
         self.labels: tuple[str, ...] = named[0] if named else reference.labels
         if self._label is None and self._probabilities is None:
             self.labels = ()
+        self.bits = prediction_bits(len(self.labels))
         self._index = CategoryIndex(self.labels)
 
     def classes(self, outputs: Mapping[str, Array], rows: int) -> tuple[int, ...]:

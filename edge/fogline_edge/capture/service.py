@@ -29,7 +29,6 @@ from fogline_edge.capture.prediction_ids import (
     PredictionIds,
     load_id_key,
     model_key,
-    prediction_bits,
 )
 from fogline_edge.capture.track import UNSAMPLED, Track
 from fogline_edge.outbox import Outbox
@@ -136,14 +135,15 @@ class Capture:
         self, served: ServedModel, request: Request, outputs: Mapping[str, Array]
     ) -> str:
         """See `Observer`."""
-        predictions = self._opened(served).predictions(served.schema)
+        track = self._opened(served)
+        predictions = track.predictions(served.schema)
         return self._ids.make(
-            model_key(served.name),
+            track.key,
             served.version,
             request.event_us,
             request.rows,
             predictions.classes(outputs, request.rows),
-            prediction_bits(len(predictions.labels)),
+            predictions.bits,
         )
 
     def observe(self, batch: Sequence[Observation]) -> None:
@@ -215,6 +215,9 @@ class Capture:
             groups.setdefault(key, []).append(observation)
         for group in groups.values():
             track = self._opened(group[0].served)
+            self._tracks[track.model, track.version] = self._tracks.pop(
+                (track.model, track.version)
+            )  # to the end: `_make_room` takes the first
             try:
                 track.add(group, now, self._generator, self._config)
             except Exception:  # one request's odd arrays must not cost the others their counts

@@ -14,6 +14,7 @@ from fogline.summaries import Partial, Reference, Scope
 from fogline.wire import fleet_pb2
 from fogline_edge.capture.batch import Batch
 from fogline_edge.capture.config import CaptureConfig
+from fogline_edge.capture.prediction_ids import model_key
 from fogline_edge.capture.predictions import Predictions
 from fogline_edge.capture.samples import SampleBlock, joined, pick, to_messages
 from fogline_edge.capture.sampling import HourlyBudget, draw, wanted_probabilities
@@ -27,6 +28,7 @@ class Track:
     """Traffic of `model`, version `version`.
 
     Attributes:
+        key: The model's, see `model_key`.
         flush_at: When to flush, monotonic seconds; None while there is nothing to.
         rows: Rows in the partials, which have not been flushed.
         labelled: Outcomes in them.
@@ -41,6 +43,7 @@ class Track:
         self.version = version
         self.policy = policy
         self.reference = reference
+        self.key = model_key(model)
         self._predictions: Predictions | None = None
         self.budget = HourlyBudget(policy.max_rows_per_hour)
         self.flush_at: float | None = None
