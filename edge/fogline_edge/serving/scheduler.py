@@ -33,14 +33,15 @@ class Job:
     done: Callable[[Outcome], None]
     """Told the outcome, once; must not raise."""
     interrupt: Interrupt = field(default_factory=Interrupt)
-    turn: threading.Event = field(default_factory=threading.Event)
-    """Wakes the job that waits for a place."""
+    turn: threading.Event | None = None
+    """Wakes the job that waits for a place; there is none while it does not wait."""
     has_turn: bool = False
 
     def cancel(self) -> None:
         """Ends the wait or the run; harmless when it is over."""
         self.interrupt.trigger()
-        self.turn.set()
+        if self.turn is not None:
+            self.turn.set()
 
 
 class Turnstile:
@@ -68,8 +69,10 @@ class Turnstile:
                 raise Exhausted(
                     f"{job.served.label}: {self._max_waiting} requests wait already; try later"
                 )
+            turn = job.turn = threading.Event()
             self._waiting.append(job)
-        job.turn.wait(max(0.0, job.deadline - clock.monotonic()))
+        if not job.interrupt.is_triggered:  # or it was cancelled before it had an event to set
+            turn.wait(max(0.0, job.deadline - clock.monotonic()))
         with self._lock:
             if job.has_turn:
                 return
@@ -83,7 +86,8 @@ class Turnstile:
             if self._waiting:
                 job = self._waiting.popleft()
                 job.has_turn = True
-                job.turn.set()
+                if job.turn is not None:
+                    job.turn.set()
             else:
                 self._free += 1
 

@@ -33,17 +33,19 @@ _END = object()
 
 
 class _GrpcioCall:
-    """A `Call`; its handler thread waits in `wait` or reads `responses`."""
+    """A unary `Call`; its handler thread waits in `wait`."""
 
     def __init__(self, method: str, message: bytes, context: Any) -> None:
         self.method = method
         self.message = message
         self._context = context
         self._lock = threading.Lock()
-        self._done = threading.Event()
+        # A locked lock is the cheapest thing to wait for, and is open before `wait` as a rule.
+        self._open = threading.Lock()
+        self._open.acquire()
+        self._has_ended = False
         self._response: bytes | None = None
         self._error: FoglineError | None = None
-        self._unsent: queue.Queue[Any] = queue.Queue(MAX_UNSENT + 1)
 
     @property
     def metadata(self) -> Mapping[str, str | bytes]:
@@ -62,14 +64,8 @@ class _GrpcioCall:
         if not self._context.add_callback(callback):
             callback()
 
-    def send(self, response: bytes) -> None:
-        with self._lock:
-            if self._done.is_set():
-                return
-            if self._unsent.qsize() < MAX_UNSENT:
-                self._unsent.put_nowait(response)
-                return
-        self.fail(Exhausted(f"{MAX_UNSENT} responses wait to be read"))
+    def send(self, response: bytes) -> None:  # noqa: ARG002 - the Protocol's
+        self.fail(FoglineError(f"{self.method} gives one response, not a stream"))
 
     def finish(self, response: bytes | None) -> None:
         self._end(response, None)
@@ -78,29 +74,54 @@ class _GrpcioCall:
         self._end(None, error)
 
     def wait(self) -> bytes | None:
-        """The response of a unary call; ends the handler with a status if the call failed."""
-        self._done.wait()
+        """The response; ends the handler with a status if the call failed."""
+        self._open.acquire()
         self._abort_if_failed()
         return self._response
 
+    def _end(self, response: bytes | None, error: FoglineError | None) -> bool:
+        """Whether this was the first end."""
+        with self._lock:
+            if self._has_ended:
+                return False
+            self._has_ended = True
+            self._response, self._error = response, error
+        self._open.release()
+        return True
+
+    def _abort_if_failed(self) -> None:
+        if self._error is not None:
+            self._context.abort(_CODES[status_of(self._error)], _details(self._error))
+
+
+class _GrpcioStream(_GrpcioCall):
+    """A `Call` with many responses; its handler thread reads `responses`."""
+
+    def __init__(self, method: str, message: bytes, context: Any) -> None:
+        super().__init__(method, message, context)
+        self._unsent: queue.Queue[Any] = queue.Queue(MAX_UNSENT + 1)
+
+    def send(self, response: bytes) -> None:
+        with self._lock:
+            if self._has_ended:
+                return
+            if self._unsent.qsize() < MAX_UNSENT:
+                self._unsent.put_nowait(response)
+                return
+        self.fail(Exhausted(f"{MAX_UNSENT} responses wait to be read"))
+
     def responses(self) -> Iterator[bytes]:
-        """The responses of a streaming call until it ends, or its peer goes."""
+        """Every response until the call ends, or its peer goes."""
         self.when_ended(lambda: self.finish(None))
         while (response := self._unsent.get()) is not _END:
             yield response
         self._abort_if_failed()
 
-    def _end(self, response: bytes | None, error: FoglineError | None) -> None:
-        with self._lock:
-            if self._done.is_set():
-                return
-            self._response, self._error = response, error
-            self._done.set()
+    def _end(self, response: bytes | None, error: FoglineError | None) -> bool:
+        first = super()._end(response, error)
+        if first:  # after it nothing is sent, so there is room
             self._unsent.put_nowait(_END)
-
-    def _abort_if_failed(self) -> None:
-        if self._error is not None:
-            self._context.abort(_CODES[status_of(self._error)], _details(self._error))
+        return first
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -130,7 +151,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         return call.wait()
 
     def _streamed(self, path: str, message: bytes, context: Any) -> Iterator[bytes]:
-        call = _GrpcioCall(path, message, context)
+        call = _GrpcioStream(path, message, context)
         self._on_ready((call,))
         return call.responses()
 
