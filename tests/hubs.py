@@ -57,9 +57,13 @@ def fogline(*words: str, env: dict[str, str] | None = None) -> Outcome:
     return run_child([FOGLINE, *words], limits=limits, env=env)
 
 
-def start_hub(folder: HubFolder, *arguments: str) -> RunningHub:
-    """Starts the hub in `folder` on ports that it chooses, and waits until it is ready."""
-    child = start_child(hub_command(folder, *arguments), stderr=None)
+def start_hub(folder: HubFolder, *arguments: str, failpoint: str = "") -> RunningHub:
+    """Starts the hub in `folder` on ports that it chooses, and waits until it is ready.
+
+    Each of its processes is killed where it reaches `failpoint`, again after each restart.
+    """
+    env = {"FOGLINE_FAILPOINT": failpoint} if failpoint else {}
+    child = start_child(hub_command(folder, *arguments), env=env, stderr=None)
     ready = child.wait_line("ready ", START_TIMEOUT_S)
     found = re.fullmatch(r"ready api=(http://127\.0\.0\.1:\d+) mqtt=(127\.0\.0\.1:\d+)", ready)
     assert found is not None, ready

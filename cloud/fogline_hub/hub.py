@@ -108,6 +108,8 @@ def run(
 def roles(folder: HubFolder, config: HubConfig, broker: Broker, api: Address) -> tuple[Role, ...]:
     """The hub's processes in the order in which they need each other."""
     data, mqtt = str(folder.root), str(broker.address)
+    # Children inherit nothing that is not named; crash tests have to reach them.
+    env = {k: v for k, v in os.environ.items() if k == "FOGLINE_FAILPOINT"}
 
     def module(name: str, *arguments: str) -> tuple[str, ...]:
         return (sys.executable, "-m", f"fogline_hub.{name}", data, *arguments)
@@ -119,16 +121,18 @@ def roles(folder: HubFolder, config: HubConfig, broker: Broker, api: Address) ->
             is_ready=lambda _: broker.is_ready(),
             last_words=broker.last_words,
         ),
-        Role(name="signer", argv=module("signer"), is_ready=says("ready ")),
+        Role(name="signer", argv=module("signer"), env=env, is_ready=says("ready ")),
         Role(
             name="ingest",
             argv=module("ingest", "--mqtt", mqtt),
+            env=env,
             stdin=canonical_json(config.ingest),
             is_ready=says("ready "),
         ),
         Role(
             name="api",
             argv=module("api", "--listen", str(api), "--mqtt", mqtt),
+            env=env,
             is_ready=says("ready "),
         ),
     )

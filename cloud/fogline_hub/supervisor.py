@@ -8,7 +8,7 @@ be seen to be down. Nothing blocks for longer than one look, so SIGTERM is alway
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -35,6 +35,8 @@ class Role:
     """Program and arguments; never a secret."""
     stdin: bytes = b""
     """What it reads at its start, such as its configuration."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those that every child gets."""
     is_ready: Callable[[Child], bool]
     """Asked again and again while it starts; must not block for long."""
     last_words: Callable[[], str] = lambda: "see its log lines above"
@@ -139,7 +141,9 @@ class Supervisor:
         if now < watched.due_at:
             return
         try:
-            watched.child = start_child(watched.role.argv, stdin=watched.role.stdin, stderr=None)
+            watched.child = start_child(
+                watched.role.argv, stdin=watched.role.stdin, env=watched.role.env, stderr=None
+            )
         except FoglineError as e:
             raise Unavailable(f"{watched.role.name} cannot be started: {e}") from e
         watched.state = State.STARTING

@@ -7,11 +7,13 @@ import pytest
 
 from fogline.addresses import parse_address
 from fogline.clock import SystemClock, wait_until
-from fogline.errors import Conflict, Unavailable
+from fogline.errors import Conflict, Forbidden, Unavailable
 from fogline.sandbox import Ending, start_child
+from fogline_edge.install.enroll import enroll
 from fogline_hub.api.devices import MadeToken, NewToken
 from fogline_hub.broker.probe import Answer, ask
 from fogline_hub.config import HubFolder
+from fogline_hub.devices import Device
 from fogline_hub.hub import initialise
 from tests.hubs import (
     RunningHub,
@@ -107,6 +109,21 @@ def test_a_dead_api_comes_back_at_its_url(hub: RunningHub) -> None:
 
     assert wait_until(is_back, timeout_s=30)
     assert hub.pids()["api"] != api
+
+
+def test_an_enrolled_device_connects_until_it_is_revoked(hub: RunningHub, tmp_path: Path) -> None:
+    with hub.client() as client:
+        made = client.post("/v1/tokens", NewToken(group="roof"), MadeToken)
+        identity = enroll(hub.url, made.text, "station-1", tmp_path / "agent")
+        broker, login = parse_address(hub.mqtt), (identity.mqtt_username, identity.mqtt_password)
+        assert str(broker) == f"{identity.mqtt_host}:{identity.mqtt_port}"
+        assert ask(broker, *login) is Answer.ACCEPTED
+        shown = client.get("/v1/devices/station-1", Device)
+        assert (shown.id, shown.group) == (identity.device, "roof")
+        client.post("/v1/devices/station-1/revoke", b"", Device)
+        assert ask(broker, *login) is Answer.REFUSED
+    with pytest.raises(Forbidden, match="used up"):
+        enroll(hub.url, made.text, "station-2", tmp_path / "other")
 
 
 def test_a_second_start_on_the_same_folder_is_refused(hub: RunningHub) -> None:
