@@ -43,15 +43,17 @@ class Health:
             Exhausted: too many watch already.
         """
         known = message.service in SERVICES
-        status = self._status() if known else HealthCheckResponse.SERVICE_UNKNOWN
         with self._lock:
             if len(self._watches) >= self._max_watches:
                 raise Exhausted(f"{self._max_watches} calls watch the health already; use Check")
-            self._watches[id(call)] = call
-        call.send(HealthCheckResponse(status=status).SerializeToString())
+            status = self._status() if known else HealthCheckResponse.SERVICE_UNKNOWN
+            call.send(HealthCheckResponse(status=status).SerializeToString())
+            stopped = not self._is_serving
+            if not stopped:
+                self._watches[id(call)] = call
+        if stopped:
+            call.fail(Unavailable("the server is stopping"))
         call.when_ended(partial(self._forget, call))
-        if not self._is_serving:
-            self.stop()
 
     def stop(self) -> None:
         """Says NOT_SERVING from now on, and ends all watches after telling them."""
