@@ -209,6 +209,7 @@ class Installer:
                 f"desired state names {desired.target[:120]!r} for {desired.name}@{desired.version}"
             )
         self._board.wanted(desired, Event.START)
+        self._store.offer_manifest(desired.manifest)
         result = self._fetch(self._request(desired), self._config)
         if isinstance(result, Refused):
             return self._not_fetched(desired, generation, result)

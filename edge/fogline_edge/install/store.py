@@ -122,6 +122,13 @@ class Store:
         """Digests of files that a version's folder holds, so that they need not be fetched."""
         return frozenset(digest for digest, _ in self._held_files())
 
+    def offer_manifest(self, digest: str) -> None:
+        """Puts a held version's manifest where the fetching child looks for it."""
+        with suppress(NotFound):
+            data = self._fetched_manifest(digest)
+            if not (self.blobs / digest).exists():
+                write_durably(self.blobs / digest, data)
+
     def used_bytes(self) -> int:
         """Bytes of all held versions and of what was fetched, finished or not."""
         roots = (self.blobs, self._versions)
