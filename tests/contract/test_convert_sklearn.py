@@ -136,6 +136,30 @@ def test_ten_classes_without_a_pipeline_answer_as_before(tmp_path: Path, model: 
     assert report.schema.inputs[0].columns[:2] == ("x0", "x1")
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels", "datatype"),
+    [
+        (bool, ("0", "1"), "INT64"),
+        (float, ("0", "1"), "INT64"),
+        (str, ("0", "1"), "BYTES"),
+    ],
+)
+def test_labels_of_any_kind_come_back_from_a_forest_of_even_votes(
+    tmp_path: Path, kind: type, labels: tuple[str, ...], datatype: str
+) -> None:
+    """Ten of twenty votes are a tie, which the original gives to the first class."""
+    features, target = bundled("cancer")
+    model = RandomForestClassifier(20, random_state=0).fit(features[::2], target[::2].astype(kind))
+    source = save_model(tmp_path / "m.joblib", model)
+    sample = save_matrix(tmp_path / "s.parquet", features)
+    report = convert(_job(source, sample), tmp_path)
+    assert (report.schema.outputs[0].labels, report.schema.outputs[0].datatype) == (
+        labels,
+        datatype,
+    )
+    assert report.parity.label_flips == 0
+
+
 def test_a_scaled_forest_takes_float64_because_float32_rows_fall_on_other_sides(
     tmp_path: Path,
 ) -> None:
