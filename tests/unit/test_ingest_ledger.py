@@ -105,7 +105,7 @@ def test_an_ack_names_a_bounded_number_of_ranges_lowest_first() -> None:
     assert [(q.seq, q.reason) for q in ack.quarantined] == [(7, "bad")]
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 10)), max_size=60), st.integers(1, 8))
 def test_every_number_is_stored_dropped_or_unseen_and_acks_say_which(
     arrivals: list[tuple[int, int]], every: int

@@ -101,7 +101,7 @@ def test_topics_that_are_no_device_logs_are_corrupt() -> None:
             read_message(topic, b"", ring(), NOW)
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_payload_is_read_or_corrupt(payload: bytes) -> None:
     with pytest.raises(Corrupt):
@@ -136,7 +136,7 @@ def test_a_key_that_cannot_be_had_is_not_remembered() -> None:
     assert keys.key("a") == key_of("a")
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(st.sampled_from(STREAMS), st.binary(max_size=300))
 def test_any_body_is_rows_or_corrupt(stream: str, body: bytes) -> None:
     try:
@@ -147,7 +147,7 @@ def test_any_body_is_rows_or_corrupt(stream: str, body: bytes) -> None:
     gather(columns)
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_body_is_rows_or_corrupt(data: st.DataObject) -> None:
     stream, body = data.draw(

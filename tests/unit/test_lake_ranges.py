@@ -23,7 +23,7 @@ def members(ranges: list[tuple[int, int]]) -> set[int]:
     return {n for first, last in ranges for n in range(first, last + 1)}
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(spans)
 def test_a_range_set_holds_what_a_set_would(added: list[tuple[int, int]]) -> None:
     ranges, plain = RangeSet(added), members(added)
@@ -33,21 +33,21 @@ def test_a_range_set_holds_what_a_set_would(added: list[tuple[int, int]]) -> Non
     assert all(last + 1 < first for last, first in zip(lasts, firsts[1:], strict=False))
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(spans)
 def test_contiguous_to_is_the_end_of_the_unbroken_start(added: list[tuple[int, int]]) -> None:
     plain = members(added)
     assert RangeSet(added).contiguous_to() == next(n for n in range(100) if n + 1 not in plain)
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(spans, st.integers(1, 80))
 def test_missing_below_is_the_complement(added: list[tuple[int, int]], limit: int) -> None:
     missing = members(list(RangeSet(added).missing_below(limit)))
     assert missing == set(range(1, limit)) - members(added)
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(spans, spans)
 def test_order_of_adding_does_not_matter(
     a: list[tuple[int, int]], b: list[tuple[int, int]]
@@ -64,7 +64,7 @@ def test_a_range_that_is_none_is_refused() -> None:
             RangeSet().add(first, last)
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(st.lists(st.tuples(sources, st.integers(1, 30)), max_size=40), st.integers(1, 5))
 def test_notes_rebuild_what_was_accepted(taken: list[tuple[Source, int]], full_every: int) -> None:
     whole, notes = State(), [make_note("w", 0, State(), full=True)]
@@ -86,14 +86,14 @@ def test_a_log_without_a_full_note_is_corrupt() -> None:
         rebuild([read_note({"fogline": note}, "t")], "t")
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.binary().map(lambda b: b.decode("latin-1")), st.integers()))
 def test_a_note_decodes_or_is_corrupt(text: object) -> None:
     with pytest.raises(Corrupt):
         read_note({"fogline": text}, "t")
 
 
-@settings(deadline=None)  # other work on the machine is not this test's fault
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=20), st.lists(st.tuples(st.integers(), st.integers()))))
 def test_accepted_ranges_decode_or_are_corrupt(plain: dict[str, list[tuple[int, int]]]) -> None:
     try:

@@ -5,6 +5,7 @@ in the lake once or not at all, and an ack names only what a commit holds.
 """
 
 import logging
+import math
 from dataclasses import dataclass
 
 from fogline.clock import Clock
@@ -59,6 +60,7 @@ class Intake:
         self._set_aside = 0
         self._bytes = 0
         self._oldest: float | None = None
+        self._last_commit = -math.inf
 
     def open(self) -> None:
         """Takes all tables over and forgets what was not committed; also after a failed commit.
@@ -101,8 +103,11 @@ class Intake:
         rows = sum(batch.rows for batch in self._batches.values())
         if rows >= self._config.batch_rows or self._bytes >= self._config.batch_bytes:
             return 0.0
-        age_s = self._clock.monotonic() - self._oldest
-        return max(0.0, self._config.commit_interval_s - age_s)
+        due = max(
+            self._last_commit + self._config.commit_interval_s,
+            self._oldest + self._config.linger_s,
+        )
+        return max(0.0, due - self._clock.monotonic())
 
     def commit(self) -> None:
         """One commit a table, of all that was taken.
@@ -124,6 +129,7 @@ class Intake:
         self._ledger.end_batch()
         self._set_aside = self._bytes = 0
         self._oldest = None
+        self._last_commit = self._clock.monotonic()
 
     def due_acks(self) -> list[DueAck]:
         """What to tell the devices heard of since the last call; call it after `commit`."""

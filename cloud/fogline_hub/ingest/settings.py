@@ -15,8 +15,11 @@ class IngestConfig(Record, frozen=True, kw_only=True):
     """What one ingest process holds at most, and how long it waits."""
 
     commit_interval_s: Annotated[float, Meta(ge=0.01, le=60)] = 2.0
-    """Longest time that a message waits for its commit; also the least time between two commits
-    of one table, unless a batch is full."""
+    """Least time between two commits of a table, unless a batch is full; so also the longest time
+    that a message waits for its commit."""
+    linger_s: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    """Time that the first message after a quiet `commit_interval_s` waits for others: a device
+    that asks whether anybody is there gets its ack at once."""
     batch_rows: Count = 200_000
     batch_bytes: Count = 64 * 1024 * 1024
     """Rows, and bytes of bodies, at which a batch is committed before its time."""
