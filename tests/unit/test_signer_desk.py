@@ -266,6 +266,24 @@ def test_retrained_versions_are_rate_bound_by_model(tmp_path: Path, clock: Manua
     hub.repository.publish_auto(canonical_json(approval(version=4, judged_at=clock.now())))
 
 
+def test_winding_the_published_folder_back_does_not_reset_the_rate(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    hub = make_hub(tmp_path / "hub", clock)
+    desk = open_desk(hub.folder, clock, SignerBounds(auto_per_day=2))
+    delegate(hub)
+    for version in (2, 2, 3, 3):
+        desk.sign_auto(canonical_json(approval(version=version)))
+    with pytest.raises(Exhausted):
+        desk.sign_auto(canonical_json(approval(version=4)))
+
+
+def test_a_version_number_that_no_path_holds_is_refused(hub: SignedHub) -> None:
+    delegate(hub)
+    with pytest.raises(InvalidInput):
+        hub.desk.sign_auto(canonical_json(approval(version=10**9)))
+
+
 def test_a_forged_delegation_on_the_disk_moves_the_signer_to_nothing(
     hub: SignedHub, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from fogline.errors import Conflict, Corrupt, Exhausted, Forbidden, InvalidInput
 from fogline.ids import check_id
 from fogline.records import decode_json
 from fogline.topics import MAX_PAYLOAD_BYTES, down
-from fogline.trust import SNAPSHOT, TIMESTAMP
+from fogline.trust import AUTO, SNAPSHOT, TIMESTAMP, parse_target_path
 from fogline.wire.auth import derive_key, seal
 from fogline.wire.fleet_pb2 import Desired, Signed
 from fogline_hub.delivery.metadata import (
@@ -63,6 +63,7 @@ class Desk:
         self._bounds = bounds or SignerBounds()
         self._lock = threading.Lock()
         self._signed: dict[str, tuple[int, str]] = {}
+        self._auto_signed: dict[str, int] = {}
         self._enrolled: deque[datetime] = deque(maxlen=self._bounds.enrolments_per_minute)
 
     # ------------------------------------------------------------- messages
@@ -190,6 +191,7 @@ class Desk:
                 f"{self._bounds.approval_age_s} s; judge again"
             )
         path = target_path(given.model, given.version)
+        parse_target_path(path)
         current = load_published(self._published, self._root)
         if not is_delegated(current.targets.signed, path):
             raise Forbidden(
@@ -197,7 +199,9 @@ class Desk:
                 "an operator must delegate the model first (fogline models --help)"
             )
         auto = self._auto_of(current)
-        self._check_rate(auto, given.model, now)
+        with self._lock:
+            self._check_rate(auto, path, now)
+            self._auto_signed[path] = int(now.timestamp())
         target = TargetFile(given.manifest_bytes, {"sha256": given.manifest}, path)
         target.unrecognized_fields["custom"] = {
             APPROVAL: sha256(approval).hexdigest(),
@@ -230,17 +234,17 @@ class Desk:
         current.auto.signed.version += 1
         return current.auto.signed
 
-    def _check_rate(self, auto: Targets, model: str, now: datetime) -> None:
+    def _check_rate(self, auto: Targets, path: str, now: datetime) -> None:
+        """Counts what is published and what this process signed: either may be wound back."""
         since = int(now.timestamp()) - _DAY_S
-        prefix = target_path(model, 1).removesuffix("1/manifest.json")
-        recent = [
-            path
-            for path, file in auto.targets.items()
-            if path.startswith(prefix) and describe(file, "auto").signed_at > since
-        ]
-        if len(recent) >= self._bounds.auto_per_day:
+        signed = {p: describe(file, AUTO).signed_at for p, file in auto.targets.items()}
+        self._auto_signed = {p: at for p, at in self._auto_signed.items() if at > since}
+        recent = {p for p, at in (signed | self._auto_signed).items() if at > since} - {path}
+        name, _ = parse_target_path(path)
+        same = [p for p in recent if parse_target_path(p)[0] == name]
+        if len(same) >= self._bounds.auto_per_day:
             raise Exhausted(
-                f"{len(recent)} retrained versions of {model} were signed in the last day, "
+                f"{len(same)} retrained versions of {name} were signed in the last day, "
                 f"at most {self._bounds.auto_per_day} are; an operator can push one"
             )
 
