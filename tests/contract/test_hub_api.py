@@ -1,4 +1,5 @@
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from fogline_hub.api.app import ROUTES
 from fogline_hub.api.devices import MadeToken, NewToken
 from fogline_hub.api.endpoint import MAX_BODY_BYTES
 from fogline_hub.api.models import ModelDetails, NewAlias, NewVersion, PushedVersion
+from fogline_hub.api.server import listen
 from fogline_hub.api.status import Status
 from fogline_hub.audit import AuditRow
 from fogline_hub.cli.pushing import push_bundle
@@ -214,6 +216,12 @@ def test_a_body_beyond_the_bound_is_413(raw: httpx.Client) -> None:
     answer = raw.post("/v1/tokens", content=b" " * (MAX_BODY_BYTES + 1))
     assert answer.status_code == 413
     assert answer.json()["error"] == "exhausted"
+
+
+def test_answers_do_not_wait_for_delayed_acknowledgements() -> None:
+    with listen("127.0.0.1:0") as bound:
+        # What asyncio looks at before it turns Nagle's algorithm off.
+        assert bound.proto == socket.IPPROTO_TCP
 
 
 # ------------------------------------------------------------------ blobs

@@ -14,8 +14,14 @@ from fogline_hub.api.access import Access, Caller, admit
 from fogline_hub.api.endpoint import json_response, rooms_of
 from fogline_hub.api.rooms import Rooms
 
+CHUNK_BYTES = 1024 * 1024
+"""How much of a blob is read or written at a time, bytes."""
 CHUNK_TIMEOUT_S = 30.0
 """Longest silence of a sender in the middle of a blob, seconds."""
+
+
+class _BlobResponse(FileResponse):
+    chunk_size = CHUNK_BYTES
 
 
 class StoredBlob(Record, frozen=True, kw_only=True):
@@ -30,7 +36,7 @@ async def get_blob(request: Request) -> Response:
     digest = request.path_params["digest"]
     if await run_in_threadpool(rooms.blobs.size, digest) is None:
         raise NotFound(f"there is no blob {digest}")
-    return FileResponse(
+    return _BlobResponse(
         rooms.blobs.path(digest),
         media_type="application/octet-stream",
         headers={"ETag": f'"{digest}"', "Cache-Control": "private, immutable, max-age=31536000"},
@@ -51,9 +57,14 @@ async def put_blob(request: Request) -> Response:
 async def _receive(rooms: Rooms, request: Request, digest: str) -> int:
     writer = await run_in_threadpool(rooms.blobs.writing, digest)
     pieces = request.stream().__aiter__()
+    gathered = bytearray()
     try:
         while (piece := await _next_piece(pieces, request)) is not None:
-            await run_in_threadpool(writer.write, piece)
+            gathered += piece
+            if len(gathered) >= CHUNK_BYTES:
+                await run_in_threadpool(writer.write, bytes(gathered))
+                gathered.clear()
+        await run_in_threadpool(writer.write, bytes(gathered))
         return await run_in_threadpool(writer.finish)
     finally:
         writer.discard()
