@@ -28,6 +28,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVR, LinearSVC
@@ -311,6 +312,16 @@ def test_what_a_conversion_gets_wrong_is_told_by_parity(tmp_path: Path) -> None:
     assert parity.rows_differing == 0
     assert parity.probes["missing_numbers"].rows_differing > 0
     assert parity.worst[0].where == "missing_numbers"
+
+
+def test_a_conversion_that_agrees_on_all_rows_and_not_at_the_boundaries_diverges(
+    tmp_path: Path,
+) -> None:
+    model = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    parity = _converted(tmp_path, model, "cancer").parity
+    assert parity.verdict is Verdict.DIVERGES
+    assert parity.rows_differing == 0
+    assert parity.probes["boundaries"].rows_differing > 0
 
 
 def test_an_estimator_that_was_never_fitted_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
-"""The examples in the docstrings of conversion and optimisation."""
+"""The examples in the docstrings, and what the parent of a conversion imports."""
 
 import doctest
+import subprocess
+import sys
 
 import pytest
 
@@ -14,3 +16,13 @@ def test_examples_hold(module: object) -> None:
     done = doctest.testmod(module)  # type: ignore[arg-type]
     assert done.attempted
     assert not done.failed
+
+
+def test_a_hub_that_converts_loads_no_framework_into_its_own_process() -> None:
+    code = (
+        "import sys, fogline_hub.convert, fogline_hub.optimize; "
+        "heavy = {'onnx', 'onnxruntime', 'sklearn', 'skl2onnx', 'pyarrow', 'joblib'}; "
+        "sys.exit(sorted(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -167,7 +167,7 @@ def _pack(
         parity=canonical_json(parity),
         lineage=canonical_json(report.lineage),
     )
-    write_bundle(conversion.out, draft)
+    write_bundle(conversion.out.resolve(), draft)
     return read_bundle(conversion.out).digest
 
 

@@ -98,7 +98,7 @@ def optimize(optimization: Optimization) -> OptimizationResult:
         DeadlineExceeded: in time.
     """
     began = time.monotonic()
-    bundle = read_bundle(optimization.bundle)
+    bundle = read_bundle(optimization.bundle.resolve())
     if not optimization.data.is_file():
         raise NotFound(f"{optimization.data}: no such file")
     base = bundle.manifest.variants[0]
