@@ -9,12 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fogline import errors, http_errors
 from fogline.bundle import Bundle, BundleDraft, VariantDraft, read_bundle, write_bundle
-from fogline.clock import SystemClock
+from fogline.clock import SystemClock, wait_until
 from fogline.errors import Conflict, Forbidden, InvalidInput, NotFound, Untrusted
 from fogline.identity import EnrollRequest, Identity, parse_token
-from fogline.records import canonical_json
 from fogline.schema import Field, Schema
 from fogline_hub.api.app import ROUTES
 from fogline_hub.api.devices import MadeToken, NewToken
@@ -74,48 +72,6 @@ def push(hub_api: HubApi, bundle: Bundle, alias: str = "") -> Version:
         return push_bundle(
             client, hub_api.keys, "rain", bundle, clock=SystemClock(), alias=alias
         ).version
-
-
-# ------------------------------------------------------------------ the table of errors
-
-
-def all_subclasses(kind: type[Exception]) -> set[type[Exception]]:
-    return {kind}.union(*(all_subclasses(k) for k in kind.__subclasses__()))
-
-
-def test_every_error_has_a_status_and_stands_before_its_parents() -> None:
-    rows = list(http_errors.STATUS)
-    assert set(rows) == all_subclasses(errors.FoglineError)
-    for i, kind in enumerate(rows):
-        assert not any(issubclass(later, kind) for later in rows[i + 1 :])
-
-
-def test_an_error_comes_out_as_the_class_that_went_in() -> None:
-    for kind in http_errors.STATUS:
-        error = kind("what was wrong")
-        body = canonical_json(http_errors.body_of(error))
-        back = http_errors.error_from(http_errors.status_of(error), body, "a call")
-        assert type(back) is kind
-        assert str(back) == "what was wrong"
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (401, errors.Forbidden),
-        (404, errors.NotFound),
-        (418, errors.InvalidInput),
-        (500, errors.Unavailable),
-        (502, errors.Unavailable),
-    ],
-)
-def test_an_answer_that_no_hub_gave_is_judged_by_its_status(
-    status: int, kind: type[errors.FoglineError]
-) -> None:
-    for body in (b"", b"<html>", b"\xff", b"{}"):
-        error = http_errors.error_from(status, body, "GET /x of http://h")
-        assert type(error) is kind
-        assert "GET /x" in str(error)
 
 
 # ------------------------------------------------------------------ who may
@@ -254,6 +210,19 @@ def test_a_blob_of_another_digest_or_too_long_is_refused(raw: httpx.Client) -> N
     refused = raw.put(f"/blobs/{sha256(long).hexdigest()}", content=long)
     assert refused.status_code == 413
     assert raw.head(f"/blobs/{DIGEST}").status_code == 404
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(hub_api: HubApi, tmp_path: Path) -> None:
+    url = httpx.URL(hub_api.server.url)
+    head = f"PUT /blobs/{DIGEST} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {hub_api.token}\r\n"
+    with socket.create_connection((url.host, url.port or 0)) as connection:
+        connection.sendall(f"{head}Content-Length: {len(DATA)}\r\n\r\n".encode() + DATA[:1000])
+        parts = tmp_path / "hub" / "blobs"
+        assert wait_until(lambda: any(parts.glob("*/.*.part")), timeout_s=10)
+    assert wait_until(lambda: not any(parts.glob("*/.*.part")), timeout_s=10)
+    assert hub_api.rooms.blobs.size(DIGEST) is None
+    with hub_api.client() as client:
+        assert client.get("/v1/models", tuple[Model, ...]) == ()
 
 
 def test_twenty_uploads_of_one_blob_at_once_all_succeed(hub_api: HubApi, tmp_path: Path) -> None:
