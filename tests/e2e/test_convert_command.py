@@ -207,3 +207,13 @@ def test_optimizing_on_rows_without_a_column_names_it(rain: Path, tmp_path: Path
     with pytest.raises(InvalidInput, match="no column 'dew point'"):
         optimize(Optimization(bundle=tmp_path / "out", data=data))
     assert read_bundle(tmp_path / "out").digest == before
+
+
+def test_the_current_folder_is_never_replaced(
+    rain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match="name a new folder"):
+        convert(_conversion(rain, Path()))
+    with pytest.raises(InvalidInput, match="go above it"):
+        optimize(Optimization(bundle=Path(), data=rain / "held.csv"))

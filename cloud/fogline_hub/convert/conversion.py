@@ -167,7 +167,7 @@ def _pack(
         parity=canonical_json(parity),
         lineage=canonical_json(report.lineage),
     )
-    write_bundle(conversion.out.resolve(), draft)
+    write_bundle(conversion.out, draft)
     return read_bundle(conversion.out).digest
 
 
@@ -187,6 +187,8 @@ def _job(conversion: Conversion, framework: str) -> ConversionJob:
 
 def _check_paths(conversion: Conversion) -> None:
     """Tells early what would else be told after the work."""
+    if conversion.out.resolve() == Path.cwd():
+        raise InvalidInput("the bundle's folder cannot be the current one; name a new folder")
     for path in (conversion.sample, conversion.holdout):
         if path is not None and not path.is_file():
             raise NotFound(f"{path}: no such file")

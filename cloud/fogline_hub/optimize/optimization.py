@@ -98,7 +98,12 @@ def optimize(optimization: Optimization) -> OptimizationResult:
         DeadlineExceeded: in time.
     """
     began = time.monotonic()
-    bundle = read_bundle(optimization.bundle.resolve())
+    folder = optimization.bundle.resolve()
+    if folder == Path.cwd():
+        raise InvalidInput(
+            "the bundle is replaced, so it cannot be the current folder; go above it"
+        )
+    bundle = read_bundle(folder)
     if not optimization.data.is_file():
         raise NotFound(f"{optimization.data}: no such file")
     base = bundle.manifest.variants[0]
@@ -107,20 +112,20 @@ def optimize(optimization: Optimization) -> OptimizationResult:
     if not bundle.manifest.golden:
         raise InvalidInput(f"{optimization.bundle}: has no golden cases to hold variants against")
     with tempfile.TemporaryDirectory(prefix="fogline-optimize-") as scratch:
-        folder = Path(scratch)
+        made = Path(scratch)
         report, _ = run_job(
             "fogline_hub.optimize.child",
             _job(bundle, base, optimization),
             SearchReport,
-            folder=folder,
+            folder=made,
             limits=optimization.limits.child,
             what=str(optimization.bundle),
         )
         measured = tuple(
-            _with_memory(m, bundle, base, folder, optimization) if m.is_kept else m
+            _with_memory(m, bundle, base, made, optimization) if m.is_kept else m
             for m in report.measurements
         )
-        digest = _write(bundle, base, measured, folder)
+        digest = _write(bundle, base, measured, made)
     return OptimizationResult(
         bundle=str(optimization.bundle),
         digest=digest,
