@@ -42,6 +42,7 @@ def test_what_a_device_says_on_topics_of_others_reaches_nobody(hub_broker: HubBr
         f"fl/1/up/{wrong_shard}/{A}/log/sample",
         f"fl/1/up/{shard_of(A)}/{A}.{B}/log/sample",
         f"fl/1/up/{shard_of(A)}/{A}",
+        f"fl/1/up/{shard_of(A)}/{A}/log/anything",
     ):
         device.publish(topic, b"forged").result(10)  # PUBACK comes all the same
     device.publish(topics.up_log(A, "event"), b"last").result(10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from fogline.errors import Conflict, Corrupt, InvalidInput, NotFound
 from fogline_hub.lake import Lake, Source, State, TableWriter
@@ -219,3 +219,24 @@ def test_a_log_that_was_cut_off_is_told_and_not_taken_for_empty(lake: Lake) -> N
 def test_rows_are_partitioned_by_the_day_they_came(lake: Lake) -> None:
     append(lake.writer("events"), 1)
     assert (lake._root / "events" / "received_day=2026-05-01").is_dir()
+
+
+def test_deltalake_alone_would_let_two_writers_both_succeed(tmp_path: Path) -> None:
+    """Why the writer commits without retries, and does not lean on transaction ids."""
+    path = tmp_path / "plain"
+    write_deltalake(path, pa.table({"n": [0]}))
+    one, other = DeltaTable(path), DeltaTable(path)
+    again = CommitProperties(app_transactions=[Transaction("app", 1)])
+    write_deltalake(one, pa.table({"n": [1]}), mode="append", commit_properties=again)
+    write_deltalake(other, pa.table({"n": [2]}), mode="append")  # moved on top, without a word
+    fresh = DeltaTable(path)
+    write_deltalake(fresh, pa.table({"n": [3]}), mode="append", commit_properties=again)
+    assert sorted(DeltaTable(path).to_pyarrow_table()["n"].to_pylist()) == [0, 1, 2, 3]
+
+
+def test_deltalake_alone_would_cast_fractions_to_integers(tmp_path: Path) -> None:
+    """Why the types of an append are checked here."""
+    path = tmp_path / "plain"
+    write_deltalake(path, pa.table({"n": [1]}))
+    write_deltalake(path, pa.table({"n": [0.5]}), mode="append", schema_mode="merge")
+    assert sorted(DeltaTable(path).to_pyarrow_table()["n"].to_pylist()) == [0, 1]

@@ -17,7 +17,7 @@ from msgspec import Meta
 from fogline.addresses import Address
 from fogline.ids import check_id, shard_of
 from fogline.records import Record
-from fogline.topics import MAX_PAYLOAD_BYTES, PREFIX
+from fogline.topics import MAX_PAYLOAD_BYTES, PREFIX, STREAMS
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 MiB = Annotated[int, Meta(ge=1, le=1024 * 1024)]
@@ -68,17 +68,21 @@ class User(Record, frozen=True, kw_only=True):
 
 
 def device_user(user: DeviceUser) -> User:
-    """What a device may do: publish below its own `up/`, subscribe to its own `down/`.
+    """What a device may do: publish on its own `up/` topics, subscribe to its own `down/`.
+
+    The topics are named one by one: a broker keeps a retained message for each topic that it is
+    sent one on, so a device with endless topics could fill its store.
 
     Raises:
         InvalidInput: its id cannot stand in a topic.
     """
     device = check_id(user.device, "device")
+    up = f"{_SUBJECTS}.up.{shard_of(device)}.{device}"
     down = f"{_SUBJECTS}.down.{device}"
     return User(
         username=user.username,
         password_hash=user.password_hash,
-        publish=(f"{_SUBJECTS}.up.{shard_of(device)}.{device}.>",),
+        publish=(f"{up}.state", f"{up}.met", *(f"{up}.log.{stream}" for stream in STREAMS)),
         subscribe=(down, f"{down}.>"),
     )
 
