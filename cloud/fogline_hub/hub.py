@@ -1,7 +1,6 @@
 """A whole hub on one machine: made once, then started as a few supervised processes."""
 
 import fcntl
-import logging
 import os
 import random
 import signal
@@ -15,7 +14,7 @@ from threading import Event
 from fogline.addresses import Address, parse_listen_address
 from fogline.clock import Clock, wait_until
 from fogline.durable import make_private_folder, write_durably
-from fogline.errors import Conflict, FoglineError
+from fogline.errors import Conflict, FoglineError, Unavailable
 from fogline.records import canonical_json
 from fogline_hub import audit
 from fogline_hub.api.operators import Operators
@@ -30,8 +29,8 @@ from fogline_hub.supervisor import Role, Supervisor, says
 FIRST_OPERATOR = "admin"
 PORT_RELEASE_S = 5.0
 """How long a port may stay taken by the processes of a hub that was just killed, seconds."""
-
-_log = logging.getLogger(__name__)
+_OWN = frozenset({"hub.toml", "keys", "operator", "tuf"})
+"""What a hub's folder may hold before the hub is made: its configuration, and what was cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,27 +47,51 @@ def initialise(folder: HubFolder, clock: Clock) -> Made:
     Interrupted, it can be run again: nothing counts as made until the operator's row commits.
 
     Raises:
-        Conflict: there is a hub in the folder already.
+        Conflict: there is a hub in the folder already, or something else.
+        Unavailable: the folder cannot be written.
     """
-    make_private_folder(folder.root)
-    catalogue = Catalogue.open(folder.catalogue)
-    try:
-        with catalogue.reading() as connection:
-            if audit.last(connection)[0]:
-                raise Conflict(
-                    f"{folder.root} is a hub already; start it with: "
-                    f"fogline hub start --data {folder.root}"
-                )
-        if not (folder.tuf / "timestamp.json").exists():
-            create_trust(folder.root, folder.operator, clock)
-        token_file = folder.operator / f"{FIRST_OPERATOR}.token"
-        with catalogue.transaction() as connection:
-            audit.record(connection, "hub:init", "hub.created", "hub", at=clock.now())
-            token = Operators(clock).create(connection, FIRST_OPERATOR, actor="hub:init")
-            write_durably(token_file, token.encode() + b"\n")
-    finally:
-        catalogue.close()
+    _check_unused(folder)
+    with _disk_faults(folder):
+        make_private_folder(folder.root)
+        catalogue = Catalogue.open(folder.catalogue)
+        try:
+            token_file = _make(folder, catalogue, clock)
+        finally:
+            catalogue.close()
     return Made(token_file=token_file, operator_folder=folder.operator)
+
+
+def _make(folder: HubFolder, catalogue: Catalogue, clock: Clock) -> Path:
+    with catalogue.reading() as connection:
+        if audit.last(connection)[0]:
+            raise Conflict(
+                f"{folder.root} is a hub already; start it with: "
+                f"fogline hub start --data {folder.root}"
+            )
+    if not (folder.tuf / "timestamp.json").exists():
+        create_trust(folder.root, folder.operator, clock)
+    token_file = folder.operator / f"{FIRST_OPERATOR}.token"
+    with catalogue.transaction() as connection:
+        audit.record(connection, "hub:init", "hub.created", "hub", at=clock.now())
+        token = Operators(clock).create(connection, FIRST_OPERATOR, actor="hub:init")
+        write_durably(token_file, token.encode() + b"\n")
+    return token_file
+
+
+def _check_unused(folder: HubFolder) -> None:
+    """A hub narrows its folder's rights, so it takes none that holds anything else."""
+    names = {p.name for p in folder.root.iterdir()} if folder.root.is_dir() else set()
+    foreign = sorted(n for n in names if n not in _OWN and not n.startswith("catalogue.db"))
+    if foreign:
+        raise Conflict(f"{folder.root} holds other files ({foreign[0]}); name a new folder")
+
+
+@contextmanager
+def _disk_faults(folder: HubFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise Unavailable(f"{e.filename or folder.root} cannot be written: {e.strerror}") from e
 
 
 def run(
@@ -88,7 +111,8 @@ def run(
         Unavailable: a process could not be started or kept running.
     """
     folder.check()
-    make_private_folder(folder.run)
+    with _disk_faults(folder):
+        make_private_folder(folder.run)
     with _only_one(folder):
         broker = Broker(folder.broker, config.mqtt, config.broker)
         _retried(broker.prepare)

@@ -61,6 +61,18 @@ def test_an_init_that_was_cut_off_is_run_again(tmp_path: Path) -> None:
         initialise(folder, SystemClock())
 
 
+def test_a_folder_with_anything_else_or_that_cannot_be_written_is_no_new_hub(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    mode = tmp_path.stat().st_mode
+    with pytest.raises(Conflict, match=r"thesis\.txt"):
+        initialise(HubFolder(tmp_path), SystemClock())
+    assert tmp_path.stat().st_mode == mode
+    with pytest.raises(Unavailable, match="cannot be written"):
+        initialise(HubFolder(tmp_path / "thesis.txt" / "hub"), SystemClock())
+
+
 def test_a_hub_starts_answers_and_ends_with_everything_gone(hub: RunningHub) -> None:
     status = hub.status()
     assert list(status.processes) == ["api", "broker", "ingest", "signer"]
