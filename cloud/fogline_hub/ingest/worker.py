@@ -102,6 +102,7 @@ class Worker:
             Unavailable: the lake cannot be opened at the start.
         """
         self._intake.open()
+        self._tell()
         self._connection.start()
         try:
             while not self._stopping.is_set():
@@ -141,6 +142,10 @@ class Worker:
         except Unavailable as e:
             self._start_over(e)
         self._acknowledge(self._intake.due_acks())
+        self._tell()
+
+    def _tell(self) -> None:
+        """Writes what `fogline status` shows of this process."""
         try:
             write_counts(self._run_folder, self.tally.snapshot())
         except OSError as e:  # a full disk; the counts are for people
