@@ -1,6 +1,7 @@
 """`MqttConnection` against a real broker."""
 
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -175,6 +176,42 @@ def test_what_cannot_be_sent_is_refused_at_once(broker: Broker, inbox: Inbox) ->
             connection.publish("a/b", b"", qos=2)
         with pytest.raises(InvalidInput, match="topic"):
             connection.publish("a/#", b"")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"\xff" * 64,
+        b"\x20\x00",
+        b"\x20\x02\x00",
+        b"\x20\xff\xff\xff\xff",
+        b"\x90\x00",
+        b"\x20\x02\x00\x00\x30\x01\x00",
+        b"\x20\x02\x00\x00\x32\x06\x00\x02\xff\xfe\x00\x01",
+    ],
+)
+def test_a_peer_that_talks_nonsense_does_not_end_the_reconnecting(
+    garbage: bytes, inbox: Inbox
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        with connected(f"127.0.0.1:{server.getsockname()[1]}", inbox=inbox, wait=False):
+            for _ in range(3):
+                peer, _ = server.accept()
+                with peer:
+                    peer.recv(4096)
+                    peer.sendall(garbage)
+    assert inbox.messages == []
+
+
+def test_a_sent_message_cannot_be_cancelled(broker: Broker, inbox: Inbox) -> None:
+    with connected(broker.address, inbox=inbox) as connection:
+        broker.freeze()
+        future = connection.publish("a/b", b"x")
+        assert not future.cancel()
+        broker.thaw()
+        future.result(timeout=5)
 
 
 def test_close_ends_both_threads_also_without_a_broker(inbox: Inbox) -> None:

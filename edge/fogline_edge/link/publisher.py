@@ -134,6 +134,9 @@ class Publisher:
             except FoglineError as e:
                 _log.error("publisher failed", extra={"reason": str(e)})
                 wait_s = ERROR_PAUSE_S
+            except Exception:  # a task boundary: the device must not fall silent over one fault
+                _log.exception("publisher failed")
+                wait_s = ERROR_PAUSE_S
             self._wake.wait(wait_s)
 
     def step(self) -> float | None:
