@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from fogline.errors import Conflict, Corrupt, InvalidInput, NotFound
+from fogline.errors import Conflict, Corrupt, InvalidInput, NotFound, Unavailable
 from fogline_hub.lake import Lake, Source, State, TableWriter
 from fogline_hub.lake.delta import DeltaLog
 from fogline_hub.lake.note import make_note
@@ -240,3 +240,23 @@ def test_deltalake_alone_would_cast_fractions_to_integers(tmp_path: Path) -> Non
     write_deltalake(path, pa.table({"n": [1]}))
     write_deltalake(path, pa.table({"n": [0.5]}), mode="append", schema_mode="merge")
     assert sorted(DeltaTable(path).to_pyarrow_table()["n"].to_pylist()) == [0, 1]
+
+
+def test_a_damaged_or_missing_file_is_told_as_corrupt(lake: Lake) -> None:
+    append(lake.writer("events"), 1)
+    (file,) = (lake._root / "events").glob("received_day=*/*.parquet")
+    file.write_bytes(b"not parquet")
+    with pytest.raises(Corrupt, match="lake table events cannot be read"):
+        lake.table("events").read(["seq"])
+    file.unlink()
+    with pytest.raises(Corrupt, match="lake table events cannot be read"):
+        lake.table("events").read(["seq"])
+
+
+def test_a_full_disk_or_lost_folder_is_told_as_unavailable(lake: Lake) -> None:
+    writer = lake.writer("events")
+    folder = lake._root / "events"
+    folder.rename(folder.with_name("gone"))
+    folder.write_text("in the way")
+    with pytest.raises(Unavailable):
+        append(writer, 1)

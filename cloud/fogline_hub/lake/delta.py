@@ -7,6 +7,7 @@ the log offers (create version n + 1 or fail), and a column's type must be the t
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from fogline.errors import Conflict, Corrupt, InvalidInput, NotFound, Unavailable
+from fogline.errors import Conflict, Corrupt, FoglineError, InvalidInput, NotFound, Unavailable
 
 _FIRST_CHUNK = 64
 """How many commits are read from the log at first; twice as many at each further try."""
@@ -31,6 +32,8 @@ _TABLE_PROPERTIES = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
 }
+_MAX_ERROR_CHARS = 500
+"""Of a library's error; Arrow's hold whole schemas."""
 _NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -45,12 +48,11 @@ class DeltaLog:
             Unavailable: it cannot be read.
         """
         self._path = path
-        try:
-            self._table = DeltaTable(path)
-        except TableNotFoundError as e:
-            raise NotFound(f"no lake table {path.name} yet") from e
-        except (DeltaError, OSError) as e:
-            raise Unavailable(f"lake table {path.name} cannot be loaded: {e}") from e
+        with _mapped(f"lake table {path.name} cannot be loaded", Unavailable):
+            try:
+                self._table = DeltaTable(path)
+            except TableNotFoundError as e:
+                raise NotFound(f"no lake table {path.name} yet") from e
 
     @staticmethod
     def create(path: Path, schema: pa.Schema, partition: str, metadata: Mapping[str, str]) -> None:
@@ -59,19 +61,22 @@ class DeltaLog:
         Raises:
             Unavailable: the folder cannot be written.
         """
-        try:
-            DeltaTable.create(
-                path,
-                schema,
-                mode="error",
-                partition_by=[partition],
-                configuration=_TABLE_PROPERTIES,
-                commit_properties=_commit(metadata),
-                post_commithook_properties=_NO_HOOKS,
-            )
-        except (DeltaError, OSError) as e:
-            if not DeltaTable.is_deltatable(str(path)):
-                raise Unavailable(f"lake table {path.name} cannot be made: {e}") from e
+        with _mapped(f"lake table {path.name} cannot be made", Unavailable):
+            if DeltaTable.is_deltatable(str(path)):
+                return
+            try:
+                DeltaTable.create(
+                    path,
+                    schema,
+                    mode="error",
+                    partition_by=[partition],
+                    configuration=_TABLE_PROPERTIES,
+                    commit_properties=_commit(metadata),
+                    post_commithook_properties=_NO_HOOKS,
+                )
+            except DeltaError:
+                if not DeltaTable.is_deltatable(str(path)):
+                    raise
 
     @property
     def version(self) -> int:
@@ -88,10 +93,8 @@ class DeltaLog:
         """
         seen, limit = 0, _FIRST_CHUNK
         while True:
-            try:
+            with _mapped(f"lake table {self._path.name}: its log cannot be read", Unavailable):
                 entries = self._table.history(limit)
-            except (DeltaError, OSError) as e:
-                raise Unavailable(f"lake table {self._path.name}: no log: {e}") from e
             yield from entries[seen:]
             if len(entries) < limit:
                 return
@@ -106,19 +109,19 @@ class DeltaLog:
             Unavailable: the outcome is unknown: load the table to learn it.
         """
         check_types(rows.schema, self.schema(), self._path.name)
-        try:
-            write_deltalake(
-                self._table,
-                rows,
-                mode="append",
-                schema_mode="merge",
-                commit_properties=_commit(metadata),
-                post_commithook_properties=_NO_HOOKS,
-            )
-        except CommitFailedError as e:
-            raise Conflict(f"lake table {self._path.name}: version {self.version + 1}: {e}") from e
-        except Exception as e:  # delta-rs raises plain `Exception` for what its kernel refuses
-            raise Unavailable(f"lake table {self._path.name}: append failed: {e}") from e
+        with _mapped(f"lake table {self._path.name}: append failed", Unavailable):
+            try:
+                write_deltalake(
+                    self._table,
+                    rows,
+                    mode="append",
+                    schema_mode="merge",
+                    commit_properties=_commit(metadata),
+                    post_commithook_properties=_NO_HOOKS,
+                )
+            except CommitFailedError as e:
+                text = f"lake table {self._path.name}: version {self.version + 1}: {e}"
+                raise Conflict(text) from e
         return self.version
 
     def checkpoint(self) -> None:
@@ -127,10 +130,8 @@ class DeltaLog:
         Raises:
             Unavailable: it cannot be written; the table is none the worse.
         """
-        try:
+        with _mapped(f"lake table {self._path.name}: no checkpoint", Unavailable):
             self._table.create_checkpoint()
-        except (DeltaError, OSError) as e:
-            raise Unavailable(f"lake table {self._path.name}: no checkpoint: {e}") from e
 
     def read(self, columns: list[str] | None, where: pc.Expression | None) -> pa.Table:
         """The rows of this version that match `where`.
@@ -139,17 +140,11 @@ class DeltaLog:
             InvalidInput: the table has no such column.
             Corrupt: a file of the table is missing or not what was written.
         """
-        try:
+        unknown = sorted(set(columns or ()) - set(self.schema().names))
+        if unknown:
+            raise InvalidInput(f"lake table {self._path.name} has no column {', '.join(unknown)}")
+        with _mapped(f"lake table {self._path.name} cannot be read", Corrupt):
             return self._table.to_pyarrow_table(columns=columns, filters=where)
-        except (DeltaError, OSError) as e:
-            raise Corrupt(f"lake table {self._path.name} cannot be read: {e}") from e
-        except pa.ArrowException as e:
-            unknown = sorted(set(columns or ()) - set(self.schema().names))
-            if unknown:
-                raise InvalidInput(
-                    f"lake table {self._path.name} has no column {', '.join(unknown)}"
-                ) from e
-            raise Corrupt(f"lake table {self._path.name} cannot be read: {e}") from e
 
 
 def check_types(rows: pa.Schema, table: pa.Schema, name: str) -> None:
@@ -161,6 +156,20 @@ def check_types(rows: pa.Schema, table: pa.Schema, name: str) -> None:
                 f"lake table {name}: column {field.name} is {field.type} "
                 f"and the table holds {table.field(at).type}"
             )
+
+
+@contextmanager
+def _mapped(what: str, kind: type[FoglineError]) -> Iterator[None]:
+    """Raises what deltalake and pyarrow raise as `kind`.
+
+    Broad, because delta-rs raises bare `Exception` for much of what its kernel refuses.
+    """
+    try:
+        yield
+    except FoglineError:
+        raise
+    except Exception as e:
+        raise kind(f"{what}: {str(e)[:_MAX_ERROR_CHARS]}") from e
 
 
 def _commit(metadata: Mapping[str, str]) -> CommitProperties:
