@@ -260,3 +260,10 @@ def test_a_full_disk_or_lost_folder_is_told_as_unavailable(lake: Lake) -> None:
     folder.write_text("in the way")
     with pytest.raises(Unavailable):
         append(writer, 1)
+
+
+def test_folders_of_others_in_the_lake_are_left_alone(lake: Lake) -> None:
+    append(lake.writer("events"), 1)
+    DeltaTable.create(lake._root / "somebody's", rows().schema)
+    (lake._root / "feedback").mkdir()
+    assert lake.names() == ("events",)

@@ -10,6 +10,7 @@ import pytest
 from fogline.clock import wait_until
 from fogline.failpoints import POINTS
 from fogline.sandbox import Ending
+from fogline_hub.ingest import read_counts
 from tests.ingest_hubs import (
     IngestHub,
     ScriptedDevice,
@@ -133,6 +134,25 @@ def test_a_dead_signer_delays_acks_and_loses_nothing(ingest_hub: IngestHub) -> N
     repeat_until_acknowledged(device)
     check_stored_once(ingest_hub, 2)
     assert child.poll() is None
+
+
+def test_a_lake_that_cannot_be_written_for_a_while_is_tried_again(ingest_hub: IngestHub) -> None:
+    device = ingest_hub.device(D)
+    child = ingest_hub.start()
+    send_all(device, 1, 2)
+    repeat_until_acknowledged(device)
+    folder = ingest_hub.folder / "lake" / "feedback"
+    away = folder.with_name("away")
+    folder.rename(away)
+    folder.write_text("in the way")
+    send_all(device, 3, 4)
+    run = ingest_hub.folder / "run"
+    assert wait_until(lambda: read_counts(run).failed_commits >= 2, timeout_s=20)
+    folder.unlink()
+    away.rename(folder)
+    repeat_until_acknowledged(device)
+    assert child.poll() is None
+    check_stored_once(ingest_hub, 4)
 
 
 def test_terminated_ingest_commits_what_it_has(ingest_hub: IngestHub) -> None:

@@ -157,6 +157,7 @@ class Worker:
         while not is_open:
             self.tally.add("failed_commits")
             _log.error("lake not written", extra={"error": str(error)})
+            self._tell()
             self._stopping.wait(self._config.retry_s)
             try:
                 self._intake.open()

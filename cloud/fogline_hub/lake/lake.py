@@ -11,7 +11,7 @@ from fogline.errors import Conflict, NotFound
 from fogline.ids import IdSource, random_id
 from fogline_hub.lake.delta import DeltaLog
 from fogline_hub.lake.note import State, read_note, rebuild
-from fogline_hub.lake.tables import sampled_model, schema_of
+from fogline_hub.lake.tables import is_table, sampled_model, schema_of
 from fogline_hub.lake.writer import TableWriter
 
 FULL_EVERY = 64
@@ -88,10 +88,11 @@ class Lake:
         self._root = root
 
     def names(self) -> tuple[str, ...]:
-        """The tables that exist, sorted."""
+        """The tables that exist, sorted; a folder with another name is none of them."""
         if not self._root.is_dir():
             return ()
-        return tuple(sorted(p.name for p in self._root.iterdir() if (p / "_delta_log").is_dir()))
+        folders = (p for p in self._root.iterdir() if (p / "_delta_log").is_dir())
+        return tuple(sorted(p.name for p in folders if is_table(p.name)))
 
     def sampled_models(self) -> tuple[str, ...]:
         """The models of which there are samples, sorted."""

@@ -6,7 +6,7 @@ samples gets one column more for each input and output of the model as its sampl
 
 import pyarrow as pa
 
-from fogline.errors import NotFound
+from fogline.errors import InvalidInput, NotFound
 from fogline.ids import check_name
 
 FEEDBACK = "feedback"
@@ -84,6 +84,15 @@ def samples_table(model: str) -> str:
 def sampled_model(table: str) -> str | None:
     """The model whose samples a table holds; None for another table."""
     return table[len(_SAMPLES) :] if table.startswith(_SAMPLES) else None
+
+
+def is_table(name: str) -> bool:
+    """Whether the lake may have a table of that name."""
+    try:
+        schema_of(name)
+    except InvalidInput:
+        return False
+    return True
 
 
 def schema_of(table: str) -> pa.Schema:
