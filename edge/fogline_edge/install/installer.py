@@ -22,6 +22,7 @@ from fogline.durable import make_private_folder
 from fogline.errors import Exhausted, FoglineError, Untrusted
 from fogline.failpoints import reach
 from fogline.identity import Identity
+from fogline.sandbox import Limits
 from fogline_edge.install.board import Board
 from fogline_edge.install.fetch.messages import (
     DeviceProfile,
@@ -34,11 +35,13 @@ from fogline_edge.install.fetching import run_fetch
 from fogline_edge.install.ledger import Ledger
 from fogline_edge.install.machine import LinuxMachine, Machine
 from fogline_edge.install.phases import Event
-from fogline_edge.install.qualify import Qualify
+from fogline_edge.install.qualify import Qualify, qualify
 from fogline_edge.install.records import InstallConfig, Installed, ModelReport
 from fogline_edge.install.state import Candidate, ModelState, StateFile
 from fogline_edge.install.store import HeldVersion, Store
 
+MAX_TRIAL_FILE_BYTES = 1024 * 1024
+"""Longest file that a model on trial could write."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,11 +60,11 @@ class Installer:
         deactivate: Stops serving a model of that name.
         report: Gets every change of phase.
         clock: For probation and dates.
-        prove: Qualifies a held version, in a child.
         config: Bounds.
         machine: The machine's facts.
         time_floor_s: Unix seconds below which the clock cannot be right.
         fetch: Gets a version's files into the store; `run_fetch` does it in a child.
+        prove: Qualifies a held version; `qualify` does it in a child.
         agent_version: What a rejection is bound to.
     """
 
@@ -74,11 +77,11 @@ class Installer:
         deactivate: Callable[[str], None],
         report: Callable[[ModelReport], None],
         clock: Clock,
-        prove: Qualify,
         config: InstallConfig | None = None,
         machine: Machine | None = None,
         time_floor_s: Callable[[], int] = lambda: 0,
         fetch: Callable[[FetchRequest, InstallConfig], Result] = run_fetch,
+        prove: Qualify = qualify,
         agent_version: str = __version__,
     ) -> None:
         self._folder = make_private_folder(folder)
@@ -233,7 +236,13 @@ class Installer:
         reach("install.before_marker")
         self._ledger.mark(name, candidate.digest, "qualify")
         reach("install.after_marker")
-        verdict = self._prove(held, self._config)
+        limits = Limits(
+            memory_bytes=self._model_memory(),
+            timeout_s=self._config.qualify_timeout_s,
+            file_bytes=MAX_TRIAL_FILE_BYTES,
+            network=False,
+        )
+        verdict = self._prove(held, limits)
         reach("install.after_qualify")
         if verdict.is_transient:
             self._ledger.unmark(name)
@@ -271,7 +280,6 @@ class Installer:
         return self._board.wanted(desired, Event.REFUSE, variant=candidate.variant, reason=reason)
 
     def _request(self, desired: DesiredModel) -> FetchRequest:
-        memory = self._config.model_memory_bytes or self._machine.total_memory() * 3 // 4
         return FetchRequest(
             hub_url=self._identity.hub_url,
             api_secret=self._identity.api_secret,
@@ -281,12 +289,15 @@ class Installer:
             model=desired.name,
             target=desired.target,
             manifest=desired.manifest,
-            profile=DeviceProfile(memory_bytes=memory),
+            profile=DeviceProfile(memory_bytes=self._model_memory()),
             held=tuple(sorted(self._store.held_digests())),
             used_bytes=self._store.used_bytes(),
             time_floor_s=self._time_floor_s(),
             bounds=self._config.fetch,
         )
+
+    def _model_memory(self) -> int:
+        return self._config.model_memory_bytes or self._machine.total_memory() * 3 // 4
 
     def _check_memory(self, held: HeldVersion) -> None:
         measured = find_variant(held.manifest, held.key.variant).measured

@@ -1,0 +1,202 @@
+"""Real models on trial in a real child: what serves, and what never does."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from fogline.bundle import BundleDraft, GoldenCase, Tolerance, VariantDraft, write_bundle
+from fogline.clock import SystemClock, wait_until
+from fogline.records import canonical_json, to_plain
+from fogline.sandbox import Limits
+from fogline.schema import Field, Schema
+from fogline_edge.install import Installed, Installer, Phase
+from fogline_edge.install.qualify import Verdict, qualify
+from fogline_edge.install.store import HeldVersion, VersionKey
+from tests.models import save_constant, save_custom_domain, save_graph, save_slow_loop, tensor
+from tests.signed_hubs import SignedHub, make_hub, serving
+
+LIMITS = Limits(memory_bytes=2**30, timeout_s=30)
+X = np.array([[1, 2], [3, np.nan]], np.float32)
+FIELDS = Schema(
+    inputs=(Field(name="x", datatype="FP32", shape=(-1, 2)),),
+    outputs=(Field(name="y", datatype="FP32", shape=(-1, 2)),),
+)
+
+
+def case(answer: float, *, x: np.ndarray | None = None, **tolerance: float) -> GoldenCase:
+    given = np.zeros((2, 2), np.float32) if x is None else x
+    expected = np.full(given.shape, answer, np.float32) + 0 * given
+    return GoldenCase(
+        inputs={"x": given}, outputs={"y": expected}, tolerances={"y": Tolerance(**tolerance)}
+    )
+
+
+def held(folder: Path, model: Path, *cases: GoldenCase, schema: Schema = FIELDS) -> HeldVersion:
+    """A bundle's folder, as if it were held."""
+    manifest = write_bundle(
+        folder,
+        BundleDraft(
+            name="rain",
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            schema=schema,
+            variants=(VariantDraft(name="fp32", precision="fp32", model=model),),
+            golden=cases,
+        ),
+    )
+    return HeldVersion(key=VersionKey("0" * 64, "fp32"), folder=folder, manifest=manifest)
+
+
+def test_a_model_that_answers_as_it_should_passes(tmp_path: Path) -> None:
+    model = save_constant(tmp_path / "m.onnx", 7)
+    version = held(tmp_path / "b", model, case(7), case(7, x=X), case(7.001, absolute=0.01))
+    assert qualify(version, LIMITS) == Verdict()
+
+
+def test_a_model_that_answers_otherwise_does_not(tmp_path: Path) -> None:
+    model = save_constant(tmp_path / "m.onnx", 7)
+    verdict = qualify(held(tmp_path / "b", model, case(7), case(7.5, relative=0.01)), LIMITS)
+    assert not verdict.is_transient
+    assert "golden case 1" in verdict.reason
+    assert "4 of 4" in verdict.reason
+
+
+def test_a_model_of_other_tensors_does_not(tmp_path: Path) -> None:
+    model = save_constant(tmp_path / "m.onnx", 7)
+    for number, field in enumerate(
+        (
+            Field(name="z", datatype="FP32", shape=(-1, 2)),
+            Field(name="x", datatype="FP64", shape=(-1, 2)),
+            Field(name="x", datatype="FP32", shape=(-1, 3)),
+        )
+    ):
+        schema = Schema(inputs=(field,), outputs=FIELDS.outputs)
+        verdict = qualify(held(tmp_path / f"b{number}", model, schema=schema), LIMITS)
+        assert "manifest" in verdict.reason
+
+
+def test_a_file_that_is_no_model_does_not(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    assert qualify(held(tmp_path / "a", tmp_path / "m.onnx"), LIMITS).reason
+    custom = save_custom_domain(tmp_path / "c.onnx")
+    assert qualify(held(tmp_path / "b", custom), LIMITS).reason
+
+
+def test_a_file_that_changed_on_the_disk_does_not(tmp_path: Path) -> None:
+    version = held(tmp_path / "b", save_constant(tmp_path / "m.onnx", 7), case(7))
+    path = next((tmp_path / "b").rglob("*.onnx"))
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    assert "SHA-256" in qualify(version, LIMITS).reason
+
+
+def slow(folder: Path) -> HeldVersion:
+    """A model whose golden case takes minutes."""
+    schema = Schema(
+        inputs=(Field(name="n", datatype="INT64", shape=()),),
+        outputs=(Field(name="y", datatype="FP32", shape=(64, 64)),),
+    )
+    golden = GoldenCase(
+        inputs={"n": np.array(10**9, np.int64)},
+        outputs={"y": np.zeros((64, 64), np.float32)},
+    )
+    return held(folder / "b", save_slow_loop(folder / "m.onnx"), golden, schema=schema)
+
+
+def test_a_model_that_hangs_is_stopped_and_does_not(tmp_path: Path) -> None:
+    verdict = qualify(slow(tmp_path), Limits(memory_bytes=2**30, timeout_s=2))
+    assert not verdict.is_transient
+    assert "had not ended" in verdict.reason
+
+
+def test_a_model_that_eats_memory_is_stopped_and_does_not(tmp_path: Path) -> None:
+    nodes: list[Any] = [
+        helper.make_node("Expand", ["x", "shape"], ["big"]),
+        helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["sum", "x"], ["y"]),
+    ]
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [400_000, 1000, 2])
+    sides = [tensor("x", "FP32", (None, 2))], [tensor("y", "FP32", (None, 2))]
+    model = save_graph(tmp_path / "m.onnx", nodes, *sides, [shape])
+    one = case(0, x=np.zeros((1, 2), np.float32))
+    verdict = qualify(held(tmp_path / "b", model, one), Limits(memory_bytes=300_000_000))
+    assert not verdict.is_transient
+    assert "of memory" in verdict.reason
+
+
+def test_a_model_that_crashes_its_process_does_not(tmp_path: Path) -> None:
+    version, found = slow(tmp_path), []
+    thread = threading.Thread(target=lambda: found.append(qualify(version, LIMITS)))
+    thread.start()
+    children: list[int] = []
+
+    def is_running() -> bool:
+        children[:] = _trials(str(version.folder))
+        return bool(children)
+
+    assert wait_until(is_running, timeout_s=20)
+    os.kill(children[0], signal.SIGSEGV)
+    thread.join(20)
+    assert not found[0].is_transient
+    assert "SIGSEGV" in found[0].reason
+
+
+def _trials(folder: str) -> list[int]:
+    """Processes of this user that try what lies in `folder`, once their program runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"fogline_edge.install.trial" in words and folder.encode() in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_a_folder_without_a_manifest_is_a_refusal(tmp_path: Path) -> None:
+    version = held(tmp_path / "b", save_constant(tmp_path / "m.onnx", 7), case(7))
+    (tmp_path / "b" / "manifest.json").unlink()
+    assert qualify(version, LIMITS).reason
+
+
+# ------------------------------------------------------- all of it together
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[SignedHub]:
+    with serving(make_hub(tmp_path / "hub")) as made:
+        yield made
+
+
+def test_with_real_children_a_good_version_serves_and_a_wrong_one_never(
+    tmp_path: Path, hub: SignedHub
+) -> None:
+    good = held(tmp_path / "good", save_constant(tmp_path / "1.onnx", 1), case(1))
+    wrong = held(tmp_path / "wrong", save_constant(tmp_path / "2.onnx", 2), case(1))
+    wanted = [hub.push(good.folder, 1), hub.push(wrong.folder, 2)]
+    serves: list[Installed] = []
+    installer = Installer(
+        tmp_path / "device",
+        hub.identity(),
+        activate=serves.append,
+        deactivate=lambda _: None,
+        report=lambda _: None,
+        clock=SystemClock(),
+    )
+    installer.boot()
+    assert installer.install(wanted[0], 1).phase is Phase.ACTIVE
+    report = installer.install(wanted[1], 2)
+    assert report.phase is Phase.REJECTED
+    assert "golden case 0" in report.reason
+    assert [one.version for one in serves] == [1]
+    assert (
+        canonical_json(to_plain(serves[0].manifest))
+        == (serves[0].folder / "manifest.json").read_bytes()
+    )
