@@ -155,7 +155,7 @@ def _trials(folder: str) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"fogline_edge.install.trial" in words and folder.encode() in words:
+        if words[1:4] == [b"-P", b"-m", b"fogline_edge.install.trial"] and folder.encode() in words:
             found.append(int(path.parent.name))
     return found
 
