@@ -56,10 +56,10 @@ COMMANDS: dict[str, Command] = {
         "fogline_hub.cli.fleet:devices", "make tokens; list and show devices", "hub"
     ),
     "deploy": Command(
-        "fogline_hub.cli.fleet:deploy", "move a group of devices to a version", "hub"
+        "fogline_hub.cli.rollouts:deploy", "move a group of devices to a version", "hub"
     ),
     "rollout": Command(
-        "fogline_hub.cli.fleet:rollout", "list, show, watch and steer rollouts", "hub"
+        "fogline_hub.cli.rollouts:rollout", "list, show, watch and steer rollouts", "hub"
     ),
     "samples": Command(
         "fogline_hub.cli.monitor:samples", "list and export what devices captured", "hub"

@@ -14,7 +14,16 @@ from fogline.wire.fleet_pb2 import ACTIVE, REJECTED, Desired, Reported, Signed
 from fogline_hub import rollouts
 from fogline_hub.catalogue import Catalogue, sql
 from fogline_hub.registry import Registry, Version
-from fogline_hub.rollouts import Controller, Event, FleetLink, Plan, State, WavePolicy, desired
+from fogline_hub.rollouts import (
+    Controller,
+    Event,
+    FleetLink,
+    Plan,
+    State,
+    WavePolicy,
+    desired,
+    reports,
+)
 
 MASTER = secrets.token_bytes(32)
 DEVICES = ("aa", "bb", "cc")
@@ -29,14 +38,12 @@ class KeyedSealer:
     def up_key(self, device: str) -> bytes:
         return derive_key(MASTER, "up", device)
 
-    def seal_down(self, device: str, kind: str, body: bytes, *, ttl_s: int) -> bytes:
+    def seal_down(self, device: str, kind: str, body: bytes, ttl_s: float) -> tuple[str, bytes]:
         self.counter += 1
-        return seal(
-            Signed(body=body, counter=self.counter, expires_us=ttl_s),
-            key=derive_key(MASTER, "down", device),
-            direction="down",
-            topic=topics.down(device, kind),
-        )
+        topic = topics.down(device, kind)
+        message = Signed(body=body, counter=self.counter, expires_us=int(ttl_s))
+        key = derive_key(MASTER, "down", device)
+        return topic, seal(message, key=key, direction="down", topic=topic)
 
 
 class Fleet:
@@ -239,7 +246,7 @@ def test_an_older_report_never_replaces_a_newer(fleet: Fleet) -> None:
     fleet.counter = 1
     fleet.report("aa", DesiredState(generation=3))
     with fleet.catalogue.reading() as c:
-        heard = rollouts.link.reports.newest(c, "aa")
+        heard = reports.newest(c, "aa")
     assert heard is not None
     assert heard[0].generation == 9
 

@@ -15,6 +15,7 @@ from fogline.clock import SystemClock
 from fogline.errors import FoglineError
 from fogline_hub.api.app import make_app
 from fogline_hub.api.build import build_rooms
+from fogline_hub.api.fleet import Fleet
 from fogline_hub.api.rooms import Rooms
 from fogline_hub.api.server import ApiServer, listen, url_of
 from fogline_hub.config import HubFolder
@@ -51,15 +52,18 @@ def _serve(folder: HubFolder, address: str, mqtt: str) -> int:
     closing = threading.Event()
     keeper = threading.Thread(target=_keep_fresh, args=(rooms, closing), name="keeper", daemon=True)
     server = ApiServer(make_app(rooms), bound)
+    fleet = Fleet(folder, rooms)
     try:
         _catch_up(rooms)
         server.start()
+        fleet.start()
         keeper.start()
         console.emit({"api": server.url}, f"ready api={server.url}", as_json=False)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
     finally:
         closing.set()
         server.close()
+        fleet.close()
         rooms.catalogue.close()
     return 0
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fogline.errors import FoglineError
 from fogline.http_errors import ErrorBody, body_of, error_from, status_of
-from fogline_hub.api import blobs, devices, enrolment, health, models, signing, status
+from fogline_hub.api import blobs, devices, enrolment, health, models, rollouts, signing, status
 from fogline_hub.api.endpoint import json_response
 from fogline_hub.api.rooms import Rooms
 
@@ -24,6 +24,7 @@ ROUTES = (
     *signing.routes,
     *models.routes,
     *devices.routes,
+    *rollouts.routes,
     *status.routes,
 )
 

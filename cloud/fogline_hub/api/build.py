@@ -1,5 +1,6 @@
 """Puts the rooms of the API's process together; nothing is started here."""
 
+import threading
 from collections.abc import Sequence
 
 from fogline.addresses import Address
@@ -71,5 +72,6 @@ def build_rooms(folder: HubFolder, config: HubConfig, endpoints: Endpoints, cloc
         ),
         repository=repository,
         publication=Publication(catalogue=catalogue, registry=registry, repository=repository),
+        fleet_changed=threading.Event(),
         run_folder=folder.run,
     )

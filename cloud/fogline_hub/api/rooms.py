@@ -1,5 +1,6 @@
 """What the API serves from: the hub's rooms, put together by `fogline_hub.hub`."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,5 +26,7 @@ class Rooms:
     intake: Intake
     repository: Repository
     publication: Publication
+    fleet_changed: threading.Event
+    """Set when the rollouts' controller should look at once."""
     run_folder: Path
     """Where the supervisor tells what the hub's processes do."""

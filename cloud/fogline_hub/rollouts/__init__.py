@@ -2,7 +2,9 @@
 
 from fogline_hub.rollouts.controller import Controller
 from fogline_hub.rollouts.link import FleetLink
+from fogline_hub.rollouts.reports import ReportedModel, ReportedState
 from fogline_hub.rollouts.rollouts import (
+    MAX_LIST,
     DeviceProgress,
     Plan,
     Rollout,
@@ -17,11 +19,14 @@ from fogline_hub.rollouts.tripwires import WavePolicy
 from fogline_hub.rollouts.waves import parse_waves
 
 __all__ = [
+    "MAX_LIST",
     "Controller",
     "DeviceProgress",
     "Event",
     "FleetLink",
     "Plan",
+    "ReportedModel",
+    "ReportedState",
     "Rollout",
     "State",
     "WavePolicy",

@@ -20,22 +20,25 @@ class Controller:
     """Steps every unfinished rollout; all state is in the catalogue, so a restart loses nothing."""
 
     def __init__(
-        self, *, catalogue: Catalogue, registry: Registry, link: FleetLink, clock: Clock
+        self,
+        *,
+        catalogue: Catalogue,
+        registry: Registry,
+        link: FleetLink,
+        clock: Clock,
+        changed: threading.Event | None = None,
     ) -> None:
+        """Wires it; `changed` is set by whoever wants it to look now."""
         self._catalogue = catalogue
         self._registry = registry
         self._link = link
         self._clock = clock
-        self._wake = threading.Event()
+        self._wake = changed or threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-
-    def wake(self) -> None:
-        """Something happened: look now."""
-        self._wake.set()
 
     def close(self, timeout_s: float = 5.0) -> None:
         self._closing.set()

@@ -7,7 +7,7 @@ report names the document's generation. Nothing depends on one message arriving.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from fogline import topics
 from fogline.clock import Clock
@@ -24,6 +24,8 @@ LAST_RESEND_S = 600.0
 """A document that no report has answered is sent again after 5, 10, 20 ... 600 seconds."""
 DESIRED_TTL_S = 3600
 """Seconds until the device refuses a sealed document; a later send is sealed anew."""
+MAX_KEYS = 100_000
+"""Devices whose keys are remembered; of more the oldest is asked for again."""
 MAX_BATCH = 500
 """Documents sent in one pass; the rest wait for the next."""
 
@@ -33,7 +35,9 @@ _log = logging.getLogger(__name__)
 class Sealer(Protocol):
     """The signer, as this room needs it."""
 
-    def seal_down(self, device: str, kind: str, body: bytes, *, ttl_s: int) -> bytes: ...
+    def seal_down(
+        self, device: str, kind: Literal["desired"], body: bytes, ttl_s: float
+    ) -> tuple[str, bytes]: ...
 
     def up_key(self, device: str) -> bytes: ...
 
@@ -69,17 +73,26 @@ class FleetLink:
         self._group_of = group_of
         self._clock = clock
         self._sent: dict[str, _Sent] = {}
+        self._up_keys: dict[str, bytes] = {}
 
     def receive(self, topic: str, payload: bytes) -> None:
         """Takes one report; what is not a device's authentic newest word is logged and dropped."""
         try:
             device = topics.parse_up(topic).device
             message = unseal(
-                Reported, payload, key=self._sealer.up_key(device), direction="up", topic=topic
+                Reported, payload, key=self._up_key(device), direction="up", topic=topic
             )
             self._keep(device, message)
         except (Corrupt, FoglineError) as e:
             _log.warning("report refused", extra={"topic": topic[:200], "reason": str(e)})
+
+    def _up_key(self, device: str) -> bytes:
+        """Constant for a device; asked of the signer once."""
+        if device not in self._up_keys:
+            while len(self._up_keys) >= MAX_KEYS:
+                del self._up_keys[next(iter(self._up_keys))]
+            self._up_keys[device] = self._sealer.up_key(device)
+        return self._up_keys[device]
 
     def _keep(self, device: str, message: Reported) -> None:
         now = self._clock.now()
@@ -110,10 +123,10 @@ class FleetLink:
         for device, row in due[:MAX_BATCH]:
             body = Desired(generation=row.generation, digest=row.digest, document=row.document)
             try:
-                payload = self._sealer.seal_down(
-                    device, "desired", body.SerializeToString(), ttl_s=DESIRED_TTL_S
+                topic, payload = self._sealer.seal_down(
+                    device, "desired", body.SerializeToString(), DESIRED_TTL_S
                 )
-                self._publisher.publish(topics.down(device, "desired"), payload)
+                self._publisher.publish(topic, payload)
             except (Unavailable, Exhausted) as e:
                 _log.warning("desired state not sent", extra={"device": device, "reason": str(e)})
                 break
