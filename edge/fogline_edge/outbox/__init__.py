@@ -1,7 +1,7 @@
 """The durable queue between what a device has to say and the hub's word that it is stored."""
 
 from fogline_edge.outbox.bounds import MAX_BODY_BYTES, OutboxConfig, StreamBounds
-from fogline_edge.outbox.database import Database
+from fogline_edge.outbox.database import Database, set_aside
 from fogline_edge.outbox.stamps import DeviceTime
 from fogline_edge.outbox.store import Outbox, Row, StreamCounts
 
@@ -14,4 +14,5 @@ __all__ = [
     "Row",
     "StreamBounds",
     "StreamCounts",
+    "set_aside",
 ]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\nedge.proto\x12\nfogline.v1\"\xf2\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x33\n\x07\x61\x63tuals\x18\x02 \x03(\x0b\x32\".fogline.v1.FeedbackRequest.Actual\x12\x16\n\x0eobserved_at_us\x18\x03 \x01(\x03\x1a{\n\x06\x41\x63tual\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x15\n\x0bint64_value\x18\x02 \x01(\x12H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x05 \x01(\x08H\x00\x42\x07\n\x05value\"8\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x12\n\nduplicates\x18\x02 \x01(\r\"\x0f\n\rStatusRequest\"\xf6\x02\n\x0eStatusResponse\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x30\n\x06models\x18\x04 \x03(\x0b\x32 .fogline.v1.StatusResponse.Model\x12\x45\n\x0eoutbox_pending\x18\x05 \x03(\x0b\x32-.fogline.v1.StatusResponse.OutboxPendingEntry\x1az\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x10\n\x08requests\x18\x06 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x04\x1a\x34\n\x12OutboxPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\x8e\x01\n\x04\x45\x64ge\x12\x45\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x1b.fogline.v1.FeedbackRequest\x1a\x1c.fogline.v1.FeedbackResponse\x12?\n\x06Status\x12\x19.fogline.v1.StatusRequest\x1a\x1a.fogline.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\nedge.proto\x12\nfogline.v1\"\xf2\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x33\n\x07\x61\x63tuals\x18\x02 \x03(\x0b\x32\".fogline.v1.FeedbackRequest.Actual\x12\x16\n\x0eobserved_at_us\x18\x03 \x01(\x03\x1a{\n\x06\x41\x63tual\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x15\n\x0bint64_value\x18\x02 \x01(\x12H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x05 \x01(\x08H\x00\x42\x07\n\x05value\"8\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x12\n\nduplicates\x18\x02 \x01(\r\"\x0f\n\rStatusRequest\"\xe0\x03\n\x0eStatusResponse\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x30\n\x06models\x18\x04 \x03(\x0b\x32 .fogline.v1.StatusResponse.Model\x12\x45\n\x0eoutbox_pending\x18\x05 \x03(\x0b\x32-.fogline.v1.StatusResponse.OutboxPendingEntry\x12\x38\n\x07metrics\x18\x06 \x03(\x0b\x32\'.fogline.v1.StatusResponse.MetricsEntry\x1az\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x10\n\x08requests\x18\x06 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x04\x1a\x34\n\x12OutboxPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\x8e\x01\n\x04\x45\x64ge\x12\x45\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x1b.fogline.v1.FeedbackRequest\x1a\x1c.fogline.v1.FeedbackResponse\x12?\n\x06Status\x12\x19.fogline.v1.StatusRequest\x1a\x1a.fogline.v1.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATUSRESPONSE_OUTBOXPENDINGENTRY']._loaded_options = None
   _globals['_STATUSRESPONSE_OUTBOXPENDINGENTRY']._serialized_options = b'8\001'
+  _globals['_STATUSRESPONSE_METRICSENTRY']._loaded_options = None
+  _globals['_STATUSRESPONSE_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_FEEDBACKREQUEST']._serialized_start=27
   _globals['_FEEDBACKREQUEST']._serialized_end=269
   _globals['_FEEDBACKREQUEST_ACTUAL']._serialized_start=146
@@ -42,11 +44,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=329
   _globals['_STATUSREQUEST']._serialized_end=344
   _globals['_STATUSRESPONSE']._serialized_start=347
-  _globals['_STATUSRESPONSE']._serialized_end=721
-  _globals['_STATUSRESPONSE_MODEL']._serialized_start=545
-  _globals['_STATUSRESPONSE_MODEL']._serialized_end=667
-  _globals['_STATUSRESPONSE_OUTBOXPENDINGENTRY']._serialized_start=669
-  _globals['_STATUSRESPONSE_OUTBOXPENDINGENTRY']._serialized_end=721
-  _globals['_EDGE']._serialized_start=724
-  _globals['_EDGE']._serialized_end=866
+  _globals['_STATUSRESPONSE']._serialized_end=827
+  _globals['_STATUSRESPONSE_MODEL']._serialized_start=603
+  _globals['_STATUSRESPONSE_MODEL']._serialized_end=725
+  _globals['_STATUSRESPONSE_OUTBOXPENDINGENTRY']._serialized_start=727
+  _globals['_STATUSRESPONSE_OUTBOXPENDINGENTRY']._serialized_end=779
+  _globals['_STATUSRESPONSE_METRICSENTRY']._serialized_start=781
+  _globals['_STATUSRESPONSE_METRICSENTRY']._serialized_end=827
+  _globals['_EDGE']._serialized_start=830
+  _globals['_EDGE']._serialized_end=972
 # @@protoc_insertion_point(module_scope)

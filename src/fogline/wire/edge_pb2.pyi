@@ -42,7 +42,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("device", "agent_version", "generation", "models", "outbox_pending")
+    __slots__ = ("device", "agent_version", "generation", "models", "outbox_pending", "metrics")
     class Model(_message.Message):
         __slots__ = ("name", "version", "variant", "digest", "state", "requests", "failures")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -67,14 +67,23 @@ class StatusResponse(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_PENDING_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
     device: str
     agent_version: str
     generation: int
     models: _containers.RepeatedCompositeFieldContainer[StatusResponse.Model]
     outbox_pending: _containers.ScalarMap[str, int]
-    def __init__(self, device: _Optional[str] = ..., agent_version: _Optional[str] = ..., generation: _Optional[int] = ..., models: _Optional[_Iterable[_Union[StatusResponse.Model, _Mapping]]] = ..., outbox_pending: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    metrics: _containers.ScalarMap[str, int]
+    def __init__(self, device: _Optional[str] = ..., agent_version: _Optional[str] = ..., generation: _Optional[int] = ..., models: _Optional[_Iterable[_Union[StatusResponse.Model, _Mapping]]] = ..., outbox_pending: _Optional[_Mapping[str, int]] = ..., metrics: _Optional[_Mapping[str, int]] = ...) -> None: ...

@@ -1,0 +1,295 @@
+"""The agent put together: the one composition root of a device's process.
+
+Start: what was installed serves again from the disk before anything touches the network. Stop:
+calls end, what was observed is in the outbox, then the link goes.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fogline import topics
+from fogline.addresses import Address
+from fogline.clock import Clock, SystemClock
+from fogline.errors import Corrupt, FoglineError
+from fogline.mqtt import Login, Message, MqttConnection
+from fogline.wire import fleet_pb2
+from fogline.wire.edge_pb2 import StatusResponse
+from fogline_edge.capture import Capture
+from fogline_edge.config import AgentConfig
+from fogline_edge.host import HostedInstaller, ModelHost
+from fogline_edge.install import Installer, ModelReport, Phase, load_identity
+from fogline_edge.link import (
+    DeviceKeys,
+    ModelLine,
+    Orders,
+    Publisher,
+    Reconciler,
+    Reporter,
+)
+from fogline_edge.outbox import Database, Outbox, set_aside
+from fogline_edge.serving import Models, Server
+
+STATES = {
+    Phase.IDLE: fleet_pb2.MODEL_STATE_UNKNOWN,
+    Phase.FETCHING: fleet_pb2.FETCHING,
+    Phase.QUALIFYING: fleet_pb2.QUALIFYING,
+    Phase.ACTIVATING: fleet_pb2.QUALIFYING,
+    Phase.ACTIVE: fleet_pb2.ACTIVE,
+    Phase.REJECTED: fleet_pb2.REJECTED,
+    Phase.FAILED: fleet_pb2.FAILED,
+}
+"""What the hub is told of each phase."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What an agent says once it can answer."""
+
+    address: Address
+    device: str
+    models: tuple[str, ...]
+    """`NAME@VERSION` of what serves."""
+
+
+class Agent:
+    """One device's agent on one data folder, from `start` to `stop`.
+
+    Raises:
+        NotFound, Forbidden, Corrupt: the folder is not enrolled, or its identity is unusable.
+        Unavailable: another agent runs on the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        listen: Address,
+        *,
+        config: AgentConfig | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        settings, timer = config or AgentConfig(), clock or SystemClock()
+        self._config = settings
+        self._identity = identity = load_identity(folder)
+        self._keys = keys = DeviceKeys(
+            device=identity.device,
+            up_key=bytes.fromhex(identity.up_key),
+            down_key=bytes.fromhex(identity.down_key),
+        )
+        self._outbox = Outbox.open(folder / "outbox.db", settings.outbox, clock=timer)
+        self._database = _open_state(folder / "state.db")
+        self._orders = Orders(self._database, keys, self._outbox.time)
+        self._capture = Capture(self._outbox, folder, config=settings.capture, clock=timer)
+        self._models = Models(max_models=settings.serving.max_models)
+        self._host = ModelHost(
+            self._models,
+            self._capture,
+            self._orders.current,
+            plan=settings.plan,
+            drain_s=settings.swap_drain_s,
+        )
+        self._server = Server(
+            listen,
+            self._models,
+            config=settings.serving,
+            observer=self._capture,
+            feedback=self._capture.feedback,
+            describe=self._describe,
+            clock=timer,
+        )
+        self._installer = Installer(
+            folder,
+            identity,
+            activate=self._host.activate,
+            deactivate=self._host.deactivate,
+            report=self._installing,
+            clock=timer,
+            config=settings.install,
+            time_floor_s=lambda: self._outbox.time.floor_us // 1_000_000,
+        )
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+        self._connect(identity.mqtt_host, identity.mqtt_port, timer)
+
+    def _connect(self, host: str, port: int, clock: Clock) -> None:
+        identity, keys = self._identity, self._keys
+        self._connection = MqttConnection(
+            f"{host}:{port}",
+            login=Login(
+                client_id=identity.mqtt_client_id,
+                username=identity.mqtt_username,
+                password=identity.mqtt_password,
+            ),
+            on_message=self._receive,
+            on_connect=self._connected,
+            subscriptions=(topics.down(identity.device, "+"),),
+            config=self._config.mqtt,
+            clock=clock,
+        )
+        self._publisher = Publisher(
+            self._outbox, self._connection, keys, config=self._config.window, clock=clock
+        )
+        self._reconciler = Reconciler(
+            self._orders.current, HostedInstaller(self._installer, self._host), clock=clock
+        )
+        self._reporter = Reporter(
+            self._database,
+            self._connection,
+            keys,
+            self._outbox.outbox_id,
+            self._outbox.time,
+            lines=self._lines,
+            metrics=self._metrics,
+            generation=lambda: self._orders.generation,
+        )
+        self._reports = threading.Thread(target=self._report, name="reports", daemon=True)
+
+    def start(self) -> Ready:
+        """Serves what the disk holds, listens, then connects.
+
+        Raises:
+            Conflict: the address is taken.
+        """
+        self._capture.start()
+        installed = self._installer.boot()
+        address = self._server.start()
+        self._publisher.start()
+        self._reports.start()
+        self._reconciler.start()
+        self._connection.start()
+        return Ready(
+            address=address,
+            device=self._identity.device,
+            models=tuple(f"{m.name}@{m.version}" for m in installed),
+        )
+
+    def stop(self) -> None:
+        """Drains calls, writes what was observed, says goodbye; the rest is in the outbox."""
+        self._stopping.set()
+        self._changed.set()
+        self._server.drain()
+        self._reconciler.stop()
+        self._installer.close()
+        self._capture.stop()
+        self._publisher.stop()
+        self._reports.join(5.0)
+        self._connection.close()
+        self._host.close()
+        self._database.close()
+        self._outbox.close()
+
+    # ------------------------------------------------------------------ link
+
+    def _receive(self, message: Message) -> None:
+        kind = message.topic.rsplit("/", 1)[-1]
+        if message.is_retained:  # a broker's memory is nobody's word
+            return
+        match kind:
+            case "ack":
+                self._publisher.on_ack(message.payload)
+            case "desired":
+                self._take_order(message.payload)
+            case _:
+                _log.warning("message of a kind not served", extra={"kind": kind[:40]})
+
+    def _take_order(self, payload: bytes) -> None:
+        try:
+            is_new = self._orders.take(payload)
+        except FoglineError as e:
+            _log.warning("desired state refused", extra={"reason": str(e)})
+            return
+        if is_new:
+            _log.info("desired state", extra={"generation": self._orders.generation})
+            self._reconciler.wake()
+        self._changed.set()
+
+    def _connected(self) -> None:
+        self._publisher.connected()
+        self._reporter.send(want_desired=True)
+
+    def _installing(self, report: ModelReport) -> None:
+        _log.info(
+            "model",
+            extra={
+                "model": f"{report.name}@{report.version}",
+                "phase": report.phase.value,
+                "reason": report.reason,
+            },
+        )
+        self._changed.set()
+
+    def _report(self) -> None:
+        """Sends a report on every change, and one now and then so that silence means something."""
+        while not self._stopping.is_set():
+            self._changed.wait(self._config.report_interval_s)
+            self._changed.clear()
+            try:
+                self._reporter.send()
+            except FoglineError as e:
+                _log.error("report failed", extra={"reason": str(e)})
+            except Exception:  # a task boundary: the next report may succeed
+                _log.exception("report failed")
+
+    # ------------------------------------------------------------ self-description
+
+    def _lines(self) -> Iterator[ModelLine]:
+        """The wanted versions as the installer sees them, then whatever else serves."""
+        told = set()
+        for report in self._installer.reports():
+            told.add((report.name, report.version))
+            yield ModelLine(
+                name=report.name,
+                version=report.version,
+                digest=report.digest,
+                variant=report.variant,
+                state=STATES[report.phase],
+                reason=report.reason,
+            )
+        for counts in self._models.list():
+            served = counts.served
+            if counts.is_active and (served.name, served.version) not in told:
+                yield ModelLine(
+                    name=served.name,
+                    version=served.version,
+                    digest=served.digest,
+                    variant=served.variant,
+                    state=fleet_pb2.ACTIVE,
+                )
+
+    def _metrics(self) -> dict[str, int]:
+        """Counters since the start of the process; those of the outbox since its birth."""
+        found = {
+            "requests": sum(c.requests for c in self._models.list()),
+            "failures": sum(c.failures for c in self._models.list()),
+            "messages_published": self._publisher.counts.messages,
+            "bytes_published": self._publisher.counts.bytes,
+            "acks": self._publisher.counts.acks,
+            "acks_refused": self._publisher.counts.acks_refused,
+        }
+        for stream, counts in self._outbox.counts().items():
+            found[f"outbox_{stream}_pending"] = counts.pending
+            found[f"outbox_{stream}_appended"] = counts.appended
+            found[f"outbox_{stream}_acknowledged"] = counts.acknowledged
+            found[f"outbox_{stream}_dropped"] = counts.dropped
+        return found
+
+    def _describe(self, response: StatusResponse) -> None:
+        response.device = self._identity.device
+        response.generation = self._orders.generation
+        for stream, counts in self._outbox.counts().items():
+            response.outbox_pending[stream] = counts.pending
+        response.metrics.update(self._metrics())
+
+
+def _open_state(path: Path) -> Database:
+    """Orders and counters; a damaged file is set aside, because the hub sends its orders again."""
+    try:
+        return Database.open(path)
+    except Corrupt as e:
+        kept = set_aside(path)
+        _log.error("state was corrupt", extra={"reason": str(e), "kept_as": str(kept)})
+        return Database.open(path)

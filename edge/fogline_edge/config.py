@@ -1,0 +1,32 @@
+"""The agent's configuration record: `agent.toml` in its data folder, every key optional."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from fogline.mqtt import MqttConfig
+from fogline.records import Record
+from fogline.runtime import ModelPlan
+from fogline_edge.capture import CaptureConfig
+from fogline_edge.install import InstallConfig
+from fogline_edge.link import WindowConfig
+from fogline_edge.outbox import OutboxConfig
+from fogline_edge.serving import ServingConfig
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class AgentConfig(Record, frozen=True, kw_only=True):
+    """Every bound of an agent, by room."""
+
+    serving: ServingConfig = ServingConfig()
+    plan: ModelPlan = ModelPlan()
+    capture: CaptureConfig = CaptureConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    window: WindowConfig = WindowConfig()
+    mqtt: MqttConfig = MqttConfig()
+    install: InstallConfig = InstallConfig()
+    report_interval_s: Seconds = 30.0
+    """Longest time between two reports of a device on which nothing changed."""
+    swap_drain_s: Seconds = 60.0
+    """Longest wait for calls to the old version after the new one answers; then it is let go."""

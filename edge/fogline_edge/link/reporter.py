@@ -1,0 +1,107 @@
+"""What this device says of itself: its own truth, on connect, on every change, and now and then."""
+
+import logging
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from fogline import __version__, topics
+from fogline.errors import Exhausted, Unavailable
+from fogline.wire import fleet_pb2
+from fogline.wire.auth import seal
+from fogline_edge.link.publisher import DeviceKeys, Publishes
+from fogline_edge.outbox import Database, DeviceTime
+
+_STEPS = ("CREATE TABLE reports (id INTEGER PRIMARY KEY CHECK (id = 1), counter INTEGER NOT NULL)",)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLine:
+    """One version in a report."""
+
+    name: str
+    version: int
+    digest: str
+    variant: str
+    state: fleet_pb2.ModelState
+    reason: str = ""
+
+
+class Reporter:
+    """Publishes reports with a counter that only grows, also over restarts and clock jumps.
+
+    Args:
+        database: Keeps the counter.
+        connection: Where reports go; without a session they are simply not sent, because the next
+            connect asks for one.
+        keys: Who the device is.
+        outbox_id: Names this life of the device.
+        time: For stamps.
+        lines: The models, when asked.
+        metrics: Counters, when asked.
+        generation: Of the desired state that the device holds, when asked.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Publishes,
+        keys: DeviceKeys,
+        outbox_id: str,
+        time: DeviceTime,
+        *,
+        lines: Callable[[], Iterable[ModelLine]],
+        metrics: Callable[[], Mapping[str, int]],
+        generation: Callable[[], int],
+    ) -> None:
+        database.migrate("reports", _STEPS)
+        self._database = database
+        self._connection = connection
+        self._keys = keys
+        self._topic = topics.up_state(keys.device)
+        self._outbox_id = outbox_id
+        self._time = time
+        self._lines = lines
+        self._metrics = metrics
+        self._generation = generation
+
+    def send(self, *, want_desired: bool = False) -> bool:
+        """Publishes one report; returns whether there was a session to take it."""
+        if not self._connection.is_connected:
+            return False
+        message = fleet_pb2.Reported(
+            generation=self._generation(),
+            agent_version=__version__,
+            stamp=self._time.stamp(),
+            want_desired=want_desired,
+            counter=self._next_counter(),
+            profile={"architecture": platform.machine(), "python": platform.python_version()},
+            metrics=dict(self._metrics()),
+            outbox_id=self._outbox_id,
+        )
+        for line in self._lines():
+            message.models.add(
+                name=line.name,
+                version=line.version,
+                digest=line.digest,
+                variant=line.variant,
+                state=line.state,
+                reason=line.reason[:1000],
+            )
+        payload = seal(message, key=self._keys.up_key, direction="up", topic=self._topic)
+        try:
+            self._connection.publish(self._topic, payload)
+        except (Unavailable, Exhausted) as e:
+            _log.info("report not sent", extra={"reason": str(e)})
+            return False
+        return True
+
+    def _next_counter(self) -> int:
+        """max(last + 1, unix microseconds), committed before it is used."""
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT counter FROM reports").fetchone()
+            counter = max((0 if row is None else int(row[0])) + 1, self._time.wall_us())
+            connection.execute("INSERT OR REPLACE INTO reports VALUES (1, ?)", (counter,))
+        return counter
