@@ -3,7 +3,7 @@
 from fogline.sandbox.child import Child, run_child, start_child
 from fogline.sandbox.environment import clean_environment
 from fogline.sandbox.limits import Limits
-from fogline.sandbox.outcome import Ending, Outcome
+from fogline.sandbox.outcome import Ending, Outcome, signal_name
 
 __all__ = [
     "Child",
@@ -12,5 +12,6 @@ __all__ = [
     "Outcome",
     "clean_environment",
     "run_child",
+    "signal_name",
     "start_child",
 ]

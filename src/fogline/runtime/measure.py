@@ -1,0 +1,104 @@
+"""What running a model takes here: time of a run, memory of this process, bytes of the files."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from fogline.records import Record
+from fogline.runtime.session import Session
+from fogline.schema import Field
+from fogline.tensors import Array
+
+_Count = Annotated[int, Meta(ge=0)]
+_Amount = Annotated[float, Meta(ge=0)]
+
+
+class Effort(Record, frozen=True, kw_only=True):
+    """How long to measure; the first bound reached ends it, after at least one run."""
+
+    warm_runs: _Count = 3
+    runs: Annotated[int, Meta(ge=1)] = 200
+    budget_s: Annotated[float, Meta(gt=0)] = 0.5
+    """Seconds for warming, and again for measuring."""
+
+
+class Latency(Record, frozen=True, kw_only=True):
+    """Times of runs of one batch size, in microseconds."""
+
+    rows: _Count
+    runs: Annotated[int, Meta(ge=1)]
+    us_p50: _Amount
+    us_p90: _Amount
+
+
+def measure_latency(
+    session: Session,
+    arrays: Mapping[str, Array],
+    *,
+    rows: int,
+    effort: Effort | None = None,
+    timer: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Runs the model on `arrays` again and again, warmed.
+
+    Args:
+        session: The model.
+        arrays: Its inputs.
+        rows: How many rows they are, for the record.
+        effort: How long.
+        timer: Seconds that never go back.
+
+    Raises:
+        FoglineError: a run failed, as `Session.run` says.
+    """
+    bounds = effort or Effort()
+    _timed(session, arrays, bounds.warm_runs, bounds.budget_s, timer)
+    taken = _timed(session, arrays, bounds.runs, bounds.budget_s, timer)
+    p50, p90 = np.percentile(taken, [50, 90]) * 1e6
+    return Latency(rows=rows, runs=len(taken), us_p50=float(p50), us_p90=float(p90))
+
+
+def first_row(inputs: Iterable[Field], arrays: Mapping[str, Array]) -> dict[str, Array] | None:
+    """The first row of a batch; None where there is no batch to take it from.
+
+    There is one where every input's first dimension is free, and all have as many rows.
+    """
+    fields = tuple(inputs)
+    if any(not f.shape or f.shape[0] != -1 for f in fields):
+        return None
+    if len({arrays[f.name].shape[0] for f in fields}) != 1:
+        return None
+    return {f.name: arrays[f.name][:1] for f in fields}
+
+
+def model_size_bytes(model: Path, external_data: Iterable[Path] = ()) -> int:
+    """Bytes of a model file and its external data."""
+    return sum(path.stat().st_size for path in (model, *external_data))
+
+
+def own_peak_memory_bytes() -> int:
+    """Highest resident memory that this process has had; the kernel keeps it (`VmHWM`)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _timed(
+    session: Session,
+    arrays: Mapping[str, Array],
+    runs: int,
+    budget_s: float,
+    timer: Callable[[], float],
+) -> list[float]:
+    taken: list[float] = []
+    began = timer()
+    while len(taken) < runs and (not taken or timer() - began < budget_s):
+        before = timer()
+        session.run(arrays)
+        taken.append(timer() - before)
+    return taken

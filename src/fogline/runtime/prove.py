@@ -1,0 +1,171 @@
+"""Proves a model in a limited child; the caller goes on whatever the model does."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from fogline.bundle import Bundle, Variant, device_files, find_variant
+from fogline.errors import Corrupt, NotFound, Unavailable
+from fogline.records import canonical_json, decode_json
+from fogline.runtime.plan import ModelPlan
+from fogline.runtime.qualification import Budgets, ProofRequest, Qualification, Reason, Stage
+from fogline.sandbox import Ending, Limits, Outcome, run_child, signal_name
+
+COMMAND = (sys.executable, "-P", "-B", "-m", "fogline.runtime.qualify")
+"""`-P`: the working folder must not decide what is imported. Not `-I`, which would also leave out
+packages that a user installed for himself; no variable that steers Python but `PYTHONPATH` reaches
+a child anyway."""
+_STAGE = "stage "
+_RESULT = b"result "
+
+
+def prove(request: ProofRequest, *, command: Sequence[str] = COMMAND) -> Qualification:
+    """Proves one model in a child of its own.
+
+    The child has no network where the machine can take it away, no environment beside the
+    allow-list of `fogline.sandbox`, writes no file, and is the first that the kernel kills when
+    memory runs out. It holds the files against their digests, looks at the graph, loads it, holds
+    it against the schema, runs the golden cases, and measures.
+
+    Args:
+        request: The model, and what it may take.
+        command: The child; another one only in tests.
+
+    Raises:
+        NotFound: there is no such model file.
+        Unavailable: the child could not work on this machine, so nothing is known of the model.
+    """
+    budgets = request.budgets
+    if not Path(request.model).is_file():
+        raise NotFound(f"{request.model}: no such file")
+    outcome = run_child(
+        command,
+        limits=Limits(
+            memory_bytes=budgets.memory_bytes,
+            timeout_s=budgets.timeout_s,
+            file_bytes=1,
+            network=False,
+        ),
+        stdin=canonical_json(request),
+    )
+    return msgspec.structs.replace(
+        _verdict(outcome, budgets),
+        isolation=tuple(sorted(outcome.isolation)),
+    )
+
+
+def prove_variant(
+    bundle: Bundle,
+    variant: str = "",
+    *,
+    plan: ModelPlan | None = None,
+    budgets: Budgets | None = None,
+    command: Sequence[str] = COMMAND,
+) -> Qualification:
+    """Proves one variant of a bundle, with all that its manifest says of it; as `prove`.
+
+    Raises:
+        NotFound: the bundle has no such variant.
+        Unavailable: nothing is known of the model.
+    """
+    manifest = bundle.manifest
+    chosen = find_variant(manifest, variant)
+    folder = bundle.folder.resolve()
+    request = ProofRequest(
+        model=str(folder / chosen.file),
+        external_data=_locations(chosen),
+        files=device_files(manifest, chosen.name),
+        folder=str(folder),
+        schema=manifest.schema,
+        golden=str(folder / manifest.golden) if manifest.golden else "",
+        plan=plan or ModelPlan(),
+        budgets=budgets or Budgets(),
+    )
+    return prove(request, command=command)
+
+
+def prove_file(
+    model: Path, *, plan: ModelPlan | None = None, budgets: Budgets | None = None
+) -> Qualification:
+    """Proves that a bare file without external data parses and loads; as `prove`.
+
+    Raises:
+        NotFound: there is no such file.
+        Unavailable: nothing is known of the model.
+    """
+    return prove(
+        ProofRequest(
+            model=str(model.resolve()), plan=plan or ModelPlan(), budgets=budgets or Budgets()
+        )
+    )
+
+
+def _locations(variant: Variant) -> tuple[str, ...]:
+    folder = Path(variant.file).parent
+    return tuple(str(Path(path).relative_to(folder)) for path in variant.external_data)
+
+
+def _verdict(outcome: Outcome, budgets: Budgets) -> Qualification:
+    stage, result = _said(outcome)
+    if outcome.is_success and result is not None:
+        peak = max(result.peak_memory_bytes, outcome.peak_rss_bytes)
+        found = msgspec.structs.replace(result, peak_memory_bytes=peak)
+        if found.is_accepted and peak > budgets.memory_bytes:
+            return _rejected(found, "too_much_memory", _memory_text(peak, budgets))
+        return found
+    if stage == "starting":
+        raise Unavailable(
+            f"cannot prove a model here: the child {outcome.describe()} before it had begun: "
+            f"{outcome.last_words() or 'it said nothing'}"
+        )
+    found = Qualification(stage=stage, peak_memory_bytes=outcome.peak_rss_bytes)
+    reason, detail = _ending(outcome, budgets)
+    return _rejected(found, reason, f"{detail}, while {stage}")
+
+
+def _ending(outcome: Outcome, budgets: Budgets) -> tuple[Reason, str]:
+    match outcome.ending:
+        case Ending.TIMEOUT | Ending.CPU:
+            return "hung", f"not done after {outcome.duration_s:.1f} s"
+        case Ending.MEMORY:
+            return "too_much_memory", _memory_text(outcome.peak_rss_bytes, budgets)
+        case Ending.SIGNAL if signal_name(outcome.code) == "SIGKILL":
+            return "too_much_memory", "killed by the kernel, most likely because memory ran out"
+        case Ending.SIGNAL:
+            return "crashed", f"the child was ended by {signal_name(outcome.code)}"
+        case _:
+            words = outcome.last_words(300)
+            return "crashed", f"the child exited with status {outcome.code} ({words})"
+
+
+def _memory_text(peak: int, budgets: Budgets) -> str:
+    return (
+        f"took {peak / 2**20:.0f} MiB of memory, the budget is {budgets.memory_bytes / 2**20:.0f}"
+    )
+
+
+def _rejected(found: Qualification, reason: Reason, detail: str) -> Qualification:
+    return msgspec.structs.replace(found, reason=reason, detail=detail)
+
+
+def _said(outcome: Outcome) -> tuple[Stage, Qualification | None]:
+    """The last stage that the child said, and its result if it came to one."""
+    stage: Stage = "starting"
+    for line in outcome.stdout.splitlines():
+        if line.startswith(_RESULT):
+            found = _read(line[len(_RESULT) :])
+            return (found.stage, found) if found else (stage, None)
+        try:
+            stage = msgspec.convert(line.decode().removeprefix(_STAGE), Stage)
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            continue
+    return stage, None
+
+
+def _read(data: bytes) -> Qualification | None:
+    try:
+        return decode_json(data, Qualification, "result of a proof")
+    except Corrupt:
+        return None

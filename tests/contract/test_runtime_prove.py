@@ -1,0 +1,264 @@
+"""Real models in real children: who passes, who does not, and that the caller goes on."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fogline.bundle import (
+    Bundle,
+    BundleDraft,
+    GoldenCase,
+    Tolerance,
+    VariantDraft,
+    read_bundle,
+    write_bundle,
+)
+from fogline.errors import NotFound, Unavailable
+from fogline.runtime.measure import Effort
+from fogline.runtime.prove import prove, prove_file, prove_variant
+from fogline.runtime.qualification import Budgets, ProofRequest
+from fogline.schema import Field, Schema
+from tests import hostile_models as hostile
+from tests.models import save_identity
+
+MIB = 2**20
+X = np.array([[1, 2], [3, 4]], np.float32)
+QUICK = Budgets(timeout_s=30, effort=Effort(runs=20, budget_s=0.2))
+
+
+def schema(output: tuple[int, ...] = (-1, 2), datatype: str = "FP32") -> Schema:
+    return Schema(
+        inputs=(Field(name="x", datatype=datatype, shape=(-1, 2)),),
+        outputs=(Field(name="y", datatype=datatype, shape=output),),
+    )
+
+
+def bundle(
+    folder: Path,
+    model: Path,
+    *,
+    inputs: np.ndarray = X,
+    expected: np.ndarray = X,
+    named: Schema | None = None,
+    external: dict[str, bytes | Path] | None = None,
+) -> Bundle:
+    """One variant with one golden case that allows an error of 0.5."""
+    case = GoldenCase(
+        inputs={"x": inputs}, outputs={"y": expected}, tolerances={"y": Tolerance(absolute=0.5)}
+    )
+    variant = VariantDraft(name="fp32", precision="fp32", model=model, external_data=external or {})
+    write_bundle(
+        folder,
+        BundleDraft(
+            name="m",
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            schema=named or schema(),
+            variants=(variant,),
+            golden=(case,),
+        ),
+    )
+    return read_bundle(folder)
+
+
+def test_a_good_variant_is_accepted_and_measured(tmp_path: Path) -> None:
+    model = save_identity(tmp_path / "m.onnx")
+    found = prove_variant(
+        bundle(tmp_path / "b", model, expected=X + np.float32(0.25)), budgets=QUICK
+    )
+    assert found.is_accepted, found
+    assert found.stage == "measuring"
+    assert found.golden_cases == 1
+    assert found.golden_worst == pytest.approx(0.5)
+    assert found.one_row is not None
+    assert found.batch is not None
+    assert (found.one_row.rows, found.batch.rows) == (1, 2)
+    assert 0 < found.one_row.us_p50 <= found.one_row.us_p90
+    assert 30 * MIB < found.peak_memory_bytes < 400 * MIB
+    assert found.size_bytes == model.stat().st_size
+    assert [f.name for f in found.inputs] == ["x"]
+
+
+def test_a_bare_file_is_proved_to_load(tmp_path: Path) -> None:
+    found = prove_file(save_identity(tmp_path / "m.onnx"), budgets=QUICK)
+    assert found.is_accepted
+    assert found.stage == "loading"
+    assert found.one_row is None
+    assert found.outputs[0].datatype == "FP32"
+    with pytest.raises(NotFound, match="none"):
+        prove_file(tmp_path / "none")
+
+
+def test_external_data_comes_along(tmp_path: Path) -> None:
+    model = hostile.save_external(tmp_path / "m.onnx", "w.bin", elements=2)
+    packed = bundle(
+        tmp_path / "b",
+        model,
+        expected=X + 1,
+        external={"w.bin": np.ones(2, np.float32).tobytes()},
+    )
+    found = prove_variant(packed, budgets=QUICK)
+    assert found.is_accepted, found
+    assert found.size_bytes == model.stat().st_size + 8
+
+
+def test_external_data_through_a_link_is_refused(tmp_path: Path) -> None:
+    model = hostile.save_external(tmp_path / "m.onnx", "w.bin", elements=2)
+    (tmp_path / "outside").write_bytes(b"12345678")
+    (tmp_path / "w.bin").symlink_to(tmp_path / "outside")
+    found = prove(ProofRequest(model=str(model), external_data=("w.bin",), budgets=QUICK))
+    assert (found.reason, found.stage) == ("malformed", "checking")
+    assert "regular file" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "says"),
+    [(b"nonsense", "malformed", "not an ONNX file"), (b"", "malformed", "not an ONNX file")],
+)
+def test_what_is_no_model_is_malformed(tmp_path: Path, data: bytes, reason: str, says: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(data)
+    found = prove_file(tmp_path / "m.onnx", budgets=QUICK)
+    assert (found.reason, found.stage) == (reason, "checking")
+    assert says in found.detail
+
+
+def test_an_operator_that_is_not_served_is_named(tmp_path: Path) -> None:
+    found = prove_file(hostile.save_with_function(tmp_path / "m.onnx"), budgets=QUICK)
+    assert found.reason == "unsupported_operator"
+    assert "own.f" in found.detail
+
+
+def test_a_file_beyond_the_bounds_is_too_large(tmp_path: Path) -> None:
+    found = prove_file(hostile.save_nested(tmp_path / "m.onnx", 12), budgets=QUICK)
+    assert found.reason == "too_large"
+
+
+def test_a_changed_file_is_named_by_its_digest(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx"))
+    path = packed.path("variants/fp32/model.onnx")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    found = prove_variant(packed, budgets=QUICK)
+    assert (found.reason, found.stage) == ("digest", "checking")
+    assert "SHA-256" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        (schema(output=(-1, 3)), "output 'y'"),
+        (schema(datatype="FP64"), "input 'x'"),
+        (Schema(inputs=(), outputs=schema().outputs), "inputs are not"),
+    ],
+)
+def test_a_schema_that_is_not_the_models_is_refused(
+    tmp_path: Path, named: Schema, says: str
+) -> None:
+    packed = bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx"), named=named)
+    found = prove_variant(packed, budgets=QUICK)
+    assert (found.reason, found.stage) == ("schema_mismatch", "loading")
+    assert says in found.detail
+
+
+def test_a_wrong_answer_is_refused(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx"), expected=X + 1)
+    found = prove_variant(packed, budgets=QUICK)
+    assert (found.reason, found.stage) == ("golden_mismatch", "answering")
+    assert "4 of 4 elements" in found.detail
+
+
+def test_a_model_beyond_its_latency_budget_is_too_slow(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx"))
+    budgets = Budgets(latency_us_p50=0.01, effort=QUICK.effort)
+    found = prove_variant(packed, budgets=budgets)
+    assert (found.reason, found.stage) == ("too_slow", "measuring")
+    assert found.one_row is not None
+
+
+def test_a_constant_that_unfolds_at_load_takes_too_much_memory(tmp_path: Path) -> None:
+    """A file of 200 bytes whose loading computes 600 MB."""
+    model = hostile.save_folding_bomb(tmp_path / "m.onnx", 150_000_000)
+    assert model.stat().st_size < 400
+    found = prove_file(model, budgets=Budgets(memory_bytes=400 * MIB, timeout_s=30))
+    assert (found.reason, found.stage) == ("too_much_memory", "loading")
+    assert "MiB of memory, the budget is 400" in found.detail
+
+
+def test_an_allocation_that_an_input_asks_for_takes_too_much_memory(tmp_path: Path) -> None:
+    packed = bundle(
+        tmp_path / "b",
+        hostile.save_greedy(tmp_path / "m.onnx"),
+        inputs=np.array([[0, 1e9]], np.float32),
+        named=schema(output=(-1,)),
+    )
+    found = prove_variant(packed, budgets=Budgets(memory_bytes=400 * MIB, timeout_s=30))
+    assert (found.reason, found.stage) == ("too_much_memory", "answering")
+
+
+def test_an_endless_loop_hangs_by_the_deadline_of_a_run(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", hostile.save_endless_loop(tmp_path / "m.onnx"))
+    found = prove_variant(packed, budgets=Budgets(run_s=0.3, timeout_s=30))
+    assert (found.reason, found.stage) == ("hung", "answering")
+
+
+def test_an_endless_loop_hangs_by_the_time_of_the_child(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", hostile.save_endless_loop(tmp_path / "m.onnx"))
+    found = prove_variant(packed, budgets=Budgets(run_s=60, timeout_s=2))
+    assert (found.reason, found.stage) == ("hung", "answering")
+    assert "not done after 2." in found.detail
+
+
+CRASHING = """
+import ctypes
+from fogline.runtime import qualify
+from fogline.runtime.session import Session
+Session.open = lambda *a, **k: HOW
+qualify.main()
+"""
+
+
+def child_that_dies(how: str) -> list[str]:
+    """The real child, with loading replaced by what ends it."""
+    code = CRASHING.replace("HOW", how)
+    return [sys.executable, "-P", "-c", code]
+
+
+def test_a_segmentation_fault_while_loading_is_a_crash(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx"))
+    found = prove_variant(packed, budgets=QUICK, command=child_that_dies("ctypes.string_at(0)"))
+    assert (found.reason, found.stage) == ("crashed", "loading")
+    assert "SIGSEGV" in found.detail
+
+
+def test_an_abort_and_an_unknown_error_are_crashes(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx"))
+    aborted = prove_variant(
+        packed, budgets=QUICK, command=child_that_dies("__import__('os').abort()")
+    )
+    assert aborted.reason == "crashed"
+    assert "SIGABRT" in aborted.detail
+    failed = prove_variant(packed, budgets=QUICK, command=child_that_dies("1 / 0"))
+    assert failed.reason == "crashed"
+    assert "ZeroDivisionError" in failed.detail
+
+
+def test_what_a_library_prints_is_no_result(tmp_path: Path) -> None:
+    packed = bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx"))
+    found = prove_variant(
+        packed,
+        budgets=QUICK,
+        command=child_that_dies("(print('result {}', flush=True), __import__('os')._exit(0))"),
+    )
+    assert found.reason == "crashed"
+
+
+def test_a_child_that_cannot_work_says_nothing_of_the_model(tmp_path: Path) -> None:
+    model = save_identity(tmp_path / "m.onnx")
+    request = ProofRequest(model=str(model), budgets=QUICK)
+    with pytest.raises(Unavailable, match="no such thing"):
+        prove(request, command=[sys.executable, "-c", "raise SystemExit('no such thing')"])
+    with pytest.raises(Unavailable, match="MiB"):
+        prove_file(model, budgets=Budgets(memory_bytes=20 * MIB))
