@@ -6,7 +6,7 @@ Times are event time, in seconds, so a replay of old data is judged by its own c
 
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from fogline.desired import Name
 from fogline.records import Record
@@ -30,8 +30,13 @@ class Watch(Record, frozen=True, kw_only=True):
     """Family-wise false-detection rate of one window's report."""
     alarm_alpha: Share = 0.01
     """P(ever a false accuracy alarm) over the life of a version."""
-    min_effect: Annotated[float, Meta(ge=0, lt=1)] = 0.05
-    """Smallest fall in accuracy, and smallest shift, that matters."""
+    min_effect: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    """Smallest fall in accuracy, and smallest share of moved rows, that a window calls drift."""
+    alarm_min_effect: Annotated[float, Meta(ge=0, lt=1)] = 0.01
+    """Rise of the error rate, beyond the reference's upper bound, that raises no alarm."""
+    idle_s: Annotated[float, Meta(gt=0, le=864_000)] = 60.0
+    """A device that sent no summary for this long on the hub's own clock, while others did, is not
+    waited for."""
 
 
 class Retrain(Record, frozen=True, kw_only=True):
@@ -39,7 +44,7 @@ class Retrain(Record, frozen=True, kw_only=True):
 
     trainer: Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
     """`module:function`, installed on the hub: the contract is in `trainer.py`."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = field(default_factory=dict)
     """Handed to the trainer as they are."""
     history_s: Seconds
     """Rows older than this before the holdout are not trained on."""

@@ -53,7 +53,11 @@ ENDED = frozenset({State.PROMOTED, State.REJECTED, State.FAILED})
 
 
 def move(entity: str, state: State, event: Event) -> State:
-    """The state after `event`; raises `Conflict` naming entity, state and event if there is none."""
+    """The state after `event`.
+
+    Raises:
+        Conflict: the table has no such move; the text names entity, state and event.
+    """
     try:
         return TRANSITIONS[state, event]
     except KeyError:
