@@ -15,7 +15,6 @@ from fogline.bundle import (
 )
 from fogline.clock import ManualClock
 from fogline.errors import Corrupt, FoglineError
-from fogline.sandbox import Limits
 from fogline.schema import Field, Schema
 from fogline_edge.install import InstallConfig, Installed, Installer, ModelReport
 from fogline_edge.install.attempts import AttemptBounds
@@ -100,7 +99,7 @@ class Device:
     def _deactivate(self, name: str) -> None:
         del self.serving[name]
 
-    def _prove(self, held: HeldVersion, _: Limits) -> Verdict:
+    def _prove(self, held: HeldVersion, memory_bytes: int, timeout_s: float) -> Verdict:
         self.on_prove()
         return self.refusals.get(held.key.digest, Verdict())
 

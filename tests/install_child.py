@@ -12,7 +12,6 @@ from fogline.clock import SystemClock
 from fogline.desired import DesiredModel
 from fogline.identity import Identity
 from fogline.records import Record, canonical_json, decode_json
-from fogline.sandbox import Limits
 from fogline_edge.install import InstallConfig, Installed, Installer, ModelReport
 from fogline_edge.install.attempts import AttemptBounds
 from fogline_edge.install.fetch.messages import FetchBounds
@@ -29,7 +28,7 @@ class Run(Record, frozen=True, kw_only=True):
     is_clean: bool = False
 
 
-def _prove(_: HeldVersion, __: Limits) -> Verdict:
+def _prove(held: HeldVersion, memory_bytes: int, timeout_s: float) -> Verdict:
     return Verdict()
 
 

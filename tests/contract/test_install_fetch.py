@@ -529,3 +529,12 @@ def test_the_agents_process_imports_neither_tuf_nor_httpx() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_fetching_child_does_without_onnxruntime() -> None:
+    code = (
+        "import sys, fogline_edge.install.fetch.work; "
+        "sys.exit(sorted({'onnxruntime', 'grpc'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -22,7 +22,6 @@ from fogline.durable import make_private_folder
 from fogline.errors import Exhausted, FoglineError, Untrusted
 from fogline.failpoints import reach
 from fogline.identity import Identity
-from fogline.sandbox import Limits
 from fogline_edge.install.board import Board
 from fogline_edge.install.fetch.messages import (
     DeviceProfile,
@@ -40,8 +39,6 @@ from fogline_edge.install.records import InstallConfig, Installed, ModelReport
 from fogline_edge.install.state import Candidate, ModelState, StateFile
 from fogline_edge.install.store import HeldVersion, Store
 
-MAX_TRIAL_FILE_BYTES = 1024 * 1024
-"""Longest file that a model on trial could write."""
 _log = logging.getLogger(__name__)
 
 
@@ -236,13 +233,7 @@ class Installer:
         reach("install.before_marker")
         self._ledger.mark(name, candidate.digest, "qualify")
         reach("install.after_marker")
-        limits = Limits(
-            memory_bytes=self._model_memory(),
-            timeout_s=self._config.qualify_timeout_s,
-            file_bytes=MAX_TRIAL_FILE_BYTES,
-            network=False,
-        )
-        verdict = self._prove(held, limits)
+        verdict = self._prove(held, self._model_memory(), self._config.qualify_timeout_s)
         reach("install.after_qualify")
         if verdict.is_transient:
             self._ledger.unmark(name)

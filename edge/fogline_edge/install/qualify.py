@@ -1,24 +1,14 @@
-"""Proves a held version on this device, in a limited child, before it may serve.
-
-A child that crashes, hangs, or takes too much memory rejects its version as surely as a wrong
-answer does; that the machine could not start one does not.
-"""
+"""Proves a held version on this device, in a limited child, before it may serve."""
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
 
-from msgspec import Meta
-
-from fogline.errors import Corrupt, FoglineError
-from fogline.records import Record, decode_json
-from fogline.sandbox import Limits, Outcome, run_child
+from fogline.bundle import Bundle
+from fogline.errors import FoglineError
 from fogline_edge.install.store import HeldVersion
 
 _log = logging.getLogger(__name__)
-_MODULE = "fogline_edge.install.trial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,47 +20,34 @@ class Verdict:
     """The device could not judge now; the version is not to blame."""
 
 
-class TrialResult(Record, frozen=True, kw_only=True):
-    """What the child says of the version."""
-
-    reason: str = ""
-    """Why it may not serve; empty if it may."""
-    cases: int = 0
-    """Golden cases that it answered."""
-    latency_us_p50: Annotated[float, Meta(ge=0)] = 0.0
-    """Of the first case, microseconds; 0 without cases."""
+Qualify = Callable[[HeldVersion, int, float], Verdict]
+"""Takes the version, the bytes of memory that it may hold, and the seconds that it may take."""
 
 
-Qualify = Callable[[HeldVersion, Limits], Verdict]
+def qualify(held: HeldVersion, memory_bytes: int, timeout_s: float) -> Verdict:
+    """Holds a version against its manifest, its golden cases and what the device can give it.
 
+    A child that crashes, hangs or takes too much memory rejects its version as surely as a wrong
+    answer does; that the machine could not start one does not.
+    """
+    # Late, so that the fetching child, which imports this package, does without onnxruntime.
+    from fogline.runtime.prove import prove_variant
+    from fogline.runtime.qualification import Budgets
 
-def qualify(held: HeldVersion, limits: Limits) -> Verdict:
-    """Runs the trial of one version to its end."""
-    # -P: the working folder must not decide what is imported.
-    argv = [sys.executable, "-P", "-m", _MODULE, str(held.folder), held.key.variant]
+    budgets = Budgets(memory_bytes=memory_bytes, timeout_s=timeout_s)
+    bundle = Bundle(folder=held.folder, manifest=held.manifest, digest=held.key.digest)
     try:
-        outcome = run_child(argv, limits=limits)
+        found = prove_variant(bundle, held.key.variant, budgets=budgets)
     except FoglineError as e:
-        return Verdict(reason=f"qualifying: {e}", is_transient=True)
-    if not outcome.is_success:
-        return Verdict(reason=f"its trial {outcome.describe()}; {outcome.last_words(200)}")
-    result = _result_of(outcome)
+        return Verdict(reason=str(e), is_transient=True)
     _log.info(
-        "tried",
+        "qualified",
         extra={
             "version": str(held.key),
-            "cases": result.cases,
-            "latency_us_p50": result.latency_us_p50,
-            "peak_memory_bytes": outcome.peak_rss_bytes,
+            "reason": found.reason,
+            "golden_cases": found.golden_cases,
+            "latency_us_p50": found.one_row.us_p50 if found.one_row is not None else None,
+            "peak_memory_bytes": found.peak_memory_bytes,
         },
     )
-    return Verdict(reason=result.reason)
-
-
-def _result_of(outcome: Outcome) -> TrialResult:
-    """The last line; a model's runtime may have printed before it."""
-    lines = outcome.stdout.splitlines()
-    try:
-        return decode_json(lines[-1] if lines else b"", TrialResult, "its trial's result")
-    except Corrupt as e:
-        return TrialResult(reason=str(e))
+    return Verdict(reason="" if found.is_accepted else f"{found.reason}: {found.detail}")

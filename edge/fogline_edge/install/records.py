@@ -59,6 +59,6 @@ class InstallConfig(Record, frozen=True, kw_only=True):
     """Longest fetch of one version; what came by then is kept for the next try."""
     fetch_memory_bytes: Count = 256 * 1024**2
     qualify_timeout_s: Seconds = 300.0
-    """Longest trial of one version."""
+    """Longest qualification of one version."""
     unmeasured_memory_bytes: Count = 256 * 1024**2
     """Memory that must be available to qualify a variant whose manifest does not say."""
