@@ -1,6 +1,7 @@
 """What the fleet sees, compared with what was trained on. Needs the extra `monitor` alone.
 
-`windows` judges closed windows of summaries, `accuracy` raises the alarm that accuracy has fallen.
+`compare` compares two tables, `judge_window` judges a closed window of summaries, `accuracy` raises
+the alarm that accuracy has fallen.
 """
 
 from fogline_hub.monitor.accuracy import (
@@ -12,6 +13,14 @@ from fogline_hub.monitor.accuracy import (
     run_accuracy,
     start_accuracy,
     update,
+)
+from fogline_hub.monitor.comparison import compare
+from fogline_hub.monitor.report import (
+    CorrelationFinding,
+    DriftReport,
+    EffectSize,
+    FeatureFinding,
+    QualityFinding,
 )
 from fogline_hub.monitor.verdict import Verdict
 from fogline_hub.monitor.window_report import (
@@ -28,11 +37,17 @@ __all__ = [
     "AccuracyState",
     "AspectFinding",
     "ColumnFinding",
+    "CorrelationFinding",
+    "DriftReport",
+    "EffectSize",
+    "FeatureFinding",
+    "QualityFinding",
     "Verdict",
     "WindowReport",
     "WindowSettings",
     "allowed_error",
     "block_index",
+    "compare",
     "judge_window",
     "run_accuracy",
     "start_accuracy",

@@ -103,3 +103,34 @@ def _leading(residual: Floats) -> list[Floats]:
     """Directions in which blocks vary most: the first principal components of the residuals."""
     _, _, directions = np.linalg.svd(residual, full_matrices=False)
     return list(directions[:COMPONENTS])
+
+
+def unit_effective_rows(sums: Floats, *, ordered: bool) -> float:
+    """Independent rows that the pooled shares of independent units are worth.
+
+    Args:
+        sums: float64 [units, cells], sums of weights (counts).
+        ordered: Whether cells are ordered.
+
+    Returns:
+        At least 1, at most the rows of equally weighted ones; 1 for a single unit, 0 for none.
+
+    >>> unit_effective_rows(np.array([[10.0, 0], [0, 10], [10, 0], [0, 10]]), ordered=True)
+    3.0
+    """
+    sizes = sums.sum(axis=1)
+    sums, sizes = sums[sizes > 0], sizes[sizes > 0]
+    if len(sums) < 2:
+        return float(len(sums))
+    table = sums.cumsum(axis=1)[:, :-1] if ordered else sums
+    total = float(sizes.sum())
+    pooled = table.sum(axis=0) / total
+    kept = pooled * (1 - pooled) > 1e-12
+    if not kept.any():
+        return total
+    excess = table[:, kept] - sizes[:, None] * pooled[kept]
+    excess = excess / np.sqrt(pooled[kept] * (1 - pooled[kept]))
+    direction = _leading(excess)[0]
+    variance = float(((excess @ direction) ** 2).sum()) * len(sums) / (len(sums) - 1) / total**2
+    single = float(direction @ _independent(pooled[kept], 1.0, ordered=ordered) @ direction)
+    return float(np.clip(single / max(variance, 1e-300), 1.0, total))
