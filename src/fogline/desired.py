@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from fogline.records import Record
 
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """SHA-256 as 64 lower-case hexadecimal digits."""
-Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 Positive = Annotated[int, Meta(ge=1)]
 
 MAX_INLINE_BYTES = 32 * 1024

@@ -24,8 +24,8 @@ MAX_IDENTITY_BYTES = 1024 * 1024
 
 _TOKEN = re.compile(r"fl1\.([A-Za-z0-9_-]{16,128})\.([0-9a-f]{64})")
 
-Id = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
-Key = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+Key = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """A 256-bit secret as 64 lower-case hexadecimal digits."""
 
 

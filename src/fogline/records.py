@@ -57,7 +57,7 @@ def convert(value: Any, kind: type[R], what: str, *, fault: type[Exception] = In
 
 def canonical_json(value: object) -> bytes:
     """The one byte string of a value: keys sorted, no spaces, UTF-8."""
-    return msgspec.json.encode(value, order="deterministic")
+    return msgspec.json.encode(value, order="sorted")
 
 
 def pretty_json(value: object) -> str:
@@ -66,7 +66,7 @@ def pretty_json(value: object) -> str:
 
 def to_plain(value: object) -> Any:
     """Dicts, lists, strings and numbers of a record."""
-    return msgspec.to_builtins(value, order="deterministic")
+    return msgspec.to_builtins(value, order="sorted")
 
 
 def load_config(path: Path, kind: type[R]) -> R:

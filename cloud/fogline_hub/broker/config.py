@@ -53,7 +53,7 @@ class DeviceUser(Record, frozen=True, kw_only=True):
     """A device as the broker knows it."""
 
     device: str
-    username: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+    username: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
     password_hash: Annotated[str, Meta(pattern=_BCRYPT)]
     """From `hash_password`."""
 

@@ -16,7 +16,7 @@ from fogline.records import Record
 from fogline_hub.signer.bounds import MAX_FRAME_BYTES, MAX_SEALS
 
 Kind = Literal["desired", "ack", "cmd"]
-Device = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 
 T = TypeVar("T")
 _HEAD = struct.Struct(">I")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from fogline.desired import Digest, Name
 from fogline.errors import Corrupt, NotFound
 from fogline.records import Record, canonical_json, decode_json
 from fogline.schema import Schema
@@ -29,15 +30,12 @@ MAX_BUNDLE_BYTES = 8 * 1024**3
 MAX_PATH_CHARS = 200
 
 # At most 8 levels of names that start with a letter, a digit or `_`: no `..`, no hidden file, no
-# absolute path, nothing that a shell, a URL or another system reads differently. `$` alone would
-# let a newline end the text.
+# absolute path, nothing that a shell, a URL or another system reads differently.
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _PATH = rf"{_PART}(/{_PART}){{0,7}}"
-BundlePath = Annotated[str, Meta(pattern=rf"^{_PATH}(?!\n)$", max_length=MAX_PATH_CHARS)]
-OptionalPath = Annotated[str, Meta(pattern=rf"^({_PATH})?(?!\n)$", max_length=MAX_PATH_CHARS)]
+BundlePath = Annotated[str, Meta(pattern=rf"^{_PATH}\Z", max_length=MAX_PATH_CHARS)]
+OptionalPath = Annotated[str, Meta(pattern=rf"^({_PATH})?\Z", max_length=MAX_PATH_CHARS)]
 """A path, or empty for none."""
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(?!\n)$")]
 Text = Annotated[str, Meta(max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Amount = Annotated[float, Meta(ge=0)]
