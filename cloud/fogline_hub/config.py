@@ -11,6 +11,7 @@ from fogline.records import Record, load_config
 from fogline_hub.broker import BrokerConfig
 from fogline_hub.catalogue import CatalogueBounds
 from fogline_hub.ingest.settings import IngestConfig
+from fogline_hub.jobs.settings import JobsConfig
 from fogline_hub.registry import BlobBounds
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -44,6 +45,7 @@ class HubConfig(Record, frozen=True, kw_only=True):
     blobs: BlobBounds = BlobBounds()
     broker: BrokerConfig = BrokerConfig()
     ingest: IngestConfig = IngestConfig()
+    jobs: JobsConfig = JobsConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
 
 

@@ -159,6 +159,7 @@ def roles(folder: HubFolder, config: HubConfig, broker: Broker, api: Address) ->
             env=env,
             is_ready=says("ready "),
         ),
+        Role(name="jobs", argv=module("jobs"), env=env, is_ready=says("ready ")),
     )
 
 

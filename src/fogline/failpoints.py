@@ -31,6 +31,7 @@ POINTS: tuple[str, ...] = (
     "install.after_qualify",
     "install.before_activate",
     "install.after_activate",
+    "retrain.before_advance",
 )
 
 _target, _, _count = os.environ.get("FOGLINE_FAILPOINT", "").partition(":")

@@ -1,0 +1,1 @@
+"""The hub's process for long work: following summaries, and retraining."""
