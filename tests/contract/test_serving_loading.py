@@ -1,19 +1,22 @@
 """Bundles and model files on disk become versions that serve."""
 
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from fogline.bundle import BundleDraft, VariantDraft, read_bundle, write_bundle
 from fogline.client import Client
-from fogline.errors import Corrupt, InvalidInput, NotFound, Untrusted
+from fogline.errors import Corrupt, Exhausted, InvalidInput, NotFound, Unsupported, Untrusted
 from fogline.runtime import ModelPlan, Watchdog
+from fogline.runtime.qualification import Budgets, Reason
 from fogline.schema import Field, Schema
 from fogline_edge.serving import ServedModel
-from fogline_edge.serving.loading import load
-from tests import models
+from fogline_edge.serving.loading import _FAULTS, load
+from tests import hostile_models, models
 from tests.serving import models_of, running, serve_process
 
 SCHEMA = Schema(
@@ -40,8 +43,18 @@ def write(folder: Path, schema: Schema = SCHEMA) -> Path:
     return folder
 
 
-def open_(path: Path, name: str = "", variant: str = "") -> ServedModel:
-    return load(path, name=name, version=3, variant=variant, plan=ModelPlan(), watchdog=Watchdog())
+def open_(
+    path: Path, name: str = "", variant: str = "", budgets: Budgets | None = None
+) -> ServedModel:
+    return load(
+        path,
+        name=name,
+        version=3,
+        variant=variant,
+        plan=ModelPlan(),
+        watchdog=Watchdog(),
+        budgets=budgets,
+    )
 
 
 def test_a_bundle_serves_its_preferred_variant_under_its_own_schema(tmp_path: Path) -> None:
@@ -74,12 +87,12 @@ def test_the_command_serves_a_bundle(tmp_path: Path) -> None:
     [
         (
             Schema(inputs=SCHEMA.inputs, outputs=()),
-            "the manifest's outputs are not those of the model file",
+            "the schema's outputs are not those of the model",
         ),
         (
             Schema(inputs=(Field(name="x", datatype="FP64", shape=(-1, 2)),),
                    outputs=SCHEMA.outputs),
-            r"input 'x': the manifest says FP64 \[-1, 2\], the model file has FP32 \[-1, 2\]",
+            r"input 'x': the schema says FP64 \[-1, 2\], the model has FP32 \[-1, 2\]",
         ),
         (
             Schema(inputs=(Field(name="x", datatype="FP32", shape=(-1, 3)),),
@@ -115,3 +128,49 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(Untrusted, match="SHA-256"):
         open_(folder)
+
+
+def test_every_reason_to_reject_is_an_error() -> None:
+    assert set(_FAULTS) == set(get_args(Reason)) - {""}
+
+
+def test_a_file_that_takes_too_much_is_stopped_in_its_child(tmp_path: Path) -> None:
+    bomb = hostile_models.save_folding_bomb(tmp_path / "bomb.onnx", 150_000_000)
+    assert bomb.stat().st_size < 1000
+    before = peak_memory_bytes()
+    with pytest.raises(Exhausted, match=r"model m@3, .*bomb\.onnx: too much memory: .*loading"):
+        open_(bomb, "m", budgets=Budgets(memory_bytes=400 * 2**20))
+    assert peak_memory_bytes() - before < 100 * 2**20
+
+
+def peak_memory_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_what_the_child_finds_is_raised_here(tmp_path: Path) -> None:
+    with pytest.raises(
+        Unsupported, match=r"model m@3, .*: unsupported operator: .*example\.custom"
+    ):
+        open_(models.save_custom_domain(tmp_path / "m.onnx"), "m")
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(InvalidInput, match=r"model m@3, .*text\.onnx: malformed"):
+        open_(tmp_path / "text.onnx", "m")
+
+
+@pytest.mark.parametrize("location", ["../secret", "link", "{absolute}", "missing"])
+def test_external_data_is_never_read_from_elsewhere(tmp_path: Path, location: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.zeros(4, np.float32).tobytes())
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "link").symlink_to(secret)
+    path = hostile_models.save_external(folder / "m.onnx", location.format(absolute=secret))
+    with pytest.raises(InvalidInput, match=r"model m@3, .*m\.onnx: malformed"):
+        open_(path, "m")
+
+
+def test_external_data_beside_the_file_is_served(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    served = open_(hostile_models.save_external(tmp_path / "m.onnx", "weights"), "m")
+    answer = served.session.run({"x": np.ones((1, 4), np.float32)})
+    assert answer["y"].tolist() == [[1, 2, 3, 4]]

@@ -44,6 +44,7 @@ def _serve(given: Any) -> int:
     # Here, so that `fogline predict` does not load onnxruntime.
     from fogline.records import convert
     from fogline.runtime import ModelPlan, Watchdog
+    from fogline.runtime.qualification import Budgets
     from fogline_edge.serving import Models, Server, ServingConfig
     from fogline_edge.serving.loading import load
 
@@ -56,14 +57,17 @@ def _serve(given: Any) -> int:
         raise InvalidInput(f"--model-version {given.model_version}: versions are numbers from 1")
     plan = convert({"threads": given.threads}, ModelPlan, "--threads")
     watchdog = Watchdog()
-    served = load(
-        given.model,
-        name=given.name,
-        version=given.model_version,
-        variant=given.variant,
-        plan=plan,
-        watchdog=watchdog,
-    )
+    budgets = Budgets(memory_bytes=config.load_memory_bytes, timeout_s=config.load_timeout_s)
+    with console.step(f"proving {given.model} in a limited process"):
+        served = load(
+            given.model,
+            name=given.name,
+            version=given.model_version,
+            variant=given.variant,
+            plan=plan,
+            watchdog=watchdog,
+            budgets=budgets,
+        )
     models = Models(max_models=config.max_models)
     models.add(served)
     server = Server(listen, models, config=config)

@@ -32,5 +32,9 @@ class ServingConfig(Record, frozen=True, kw_only=True):
     """Versions in memory, of all models."""
     run_timeout_s: Seconds = 60.0
     """Longest wait and run together of one request; a caller's own deadline can be shorter."""
+    load_memory_bytes: Annotated[int, Meta(ge=1)] = 4 * 2**30
+    """Memory of the child in which a model file is proved, some 70 MB of Python's own included."""
+    load_timeout_s: Seconds = 120.0
+    """How long that may take."""
     drain_s: Seconds = 30.0
     """How long open calls may take to end when the server or a version stops."""
