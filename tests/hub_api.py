@@ -3,6 +3,7 @@
 Only the broker is left out: nothing here asks for an MQTT connection.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from fogline_hub.delivery import Repository, load_operator
 from fogline_hub.delivery.operator import OperatorKeys
 from fogline_hub.devices import Devices, Endpoints, Enrolment, Tokens
 from fogline_hub.hub import initialise
+from fogline_hub.lake import Lake
 from fogline_hub.registry import BlobBounds, Blobs, Intake, Publication, Registry
 from fogline_hub.signer.trust import open_desk
 
@@ -106,6 +108,8 @@ def hub_api(tmp_path: Path) -> Iterator[HubApi]:
         ),
         repository=repository,
         publication=Publication(catalogue=catalogue, registry=registry, repository=repository),
+        lake=Lake(folder.lake),
+        fleet_changed=threading.Event(),
         run_folder=folder.run,
     )
     server = ApiServer(make_app(rooms), bound)

@@ -54,7 +54,7 @@ def test_a_good_bundle_is_proven_and_published(hub: RunningHub, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("changed", "says"),
-    [({"datatype": "FP64"}, "input 'x' of type FP64"), ({"width": 5}, "model.onnx")],
+    [({"datatype": "FP64"}, "input 'x': the schema says FP64"), ({"width": 5}, "model.onnx")],
 )
 def test_a_bundle_that_does_not_fit_its_model_is_refused(
     tmp_path: Path, changed: dict[str, str], says: str
