@@ -13,7 +13,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fogline.errors import FoglineError
 from fogline.http_errors import ErrorBody, body_of, error_from, status_of
-from fogline_hub.api import blobs, devices, enrolment, health, models, rollouts, signing, status
+from fogline_hub.api import (
+    automation,
+    blobs,
+    devices,
+    enrolment,
+    health,
+    models,
+    retrainings,
+    rollouts,
+    samples,
+    signing,
+    status,
+    verdicts,
+)
 from fogline_hub.api.endpoint import json_response
 from fogline_hub.api.rooms import Rooms
 
@@ -25,6 +38,10 @@ ROUTES = (
     *models.routes,
     *devices.routes,
     *rollouts.routes,
+    *automation.routes,
+    *verdicts.routes,
+    *retrainings.routes,
+    *samples.routes,
     *status.routes,
 )
 

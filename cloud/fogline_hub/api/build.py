@@ -13,6 +13,7 @@ from fogline_hub.catalogue import Catalogue
 from fogline_hub.config import HubConfig, HubFolder
 from fogline_hub.delivery import Repository
 from fogline_hub.devices import Devices, Endpoints, Enrolment, Tokens
+from fogline_hub.lake import Lake
 from fogline_hub.registry import Blobs, Intake, Publication, Registry
 from fogline_hub.registry.proof import prove_bundle
 from fogline_hub.signer import SignerClient, socket_path
@@ -72,6 +73,7 @@ def build_rooms(folder: HubFolder, config: HubConfig, endpoints: Endpoints, cloc
         ),
         repository=repository,
         publication=Publication(catalogue=catalogue, registry=registry, repository=repository),
+        lake=Lake(folder.lake),
         fleet_changed=threading.Event(),
         run_folder=folder.run,
     )

@@ -9,6 +9,7 @@ from fogline_hub.api.operators import Operators
 from fogline_hub.catalogue import Catalogue
 from fogline_hub.delivery import Repository
 from fogline_hub.devices import Devices, Endpoints, Enrolment, Tokens
+from fogline_hub.lake import Lake
 from fogline_hub.registry import Blobs, Intake, Publication, Registry
 
 
@@ -26,6 +27,7 @@ class Rooms:
     intake: Intake
     repository: Repository
     publication: Publication
+    lake: Lake
     fleet_changed: threading.Event
     """Set when the rollouts' controller should look at once."""
     run_folder: Path

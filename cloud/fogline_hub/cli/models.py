@@ -6,8 +6,9 @@ from pathlib import Path
 from fogline import console
 from fogline.bundle import Bundle, read_bundle
 from fogline.clock import SystemClock
-from fogline.errors import Conflict, NotFound
+from fogline.errors import Conflict, InvalidInput, NotFound
 from fogline.ids import check_name, parse_ref
+from fogline.records import load_config
 from fogline_hub.api.models import ModelDetails
 from fogline_hub.cli.operator import add_hub_arguments, add_keys_argument, open_hub, open_keys
 from fogline_hub.cli.pushing import MAX_SIGNINGS, push_bundle
@@ -15,6 +16,7 @@ from fogline_hub.client import HubClient
 from fogline_hub.delivery import OperatorKeys, delegate_auto, withdraw_auto
 from fogline_hub.registry import Model, Version
 from fogline_hub.registry.registry import check_alias
+from fogline_hub.retrain import Automation
 
 
 def push(argv: list[str]) -> int:
@@ -63,7 +65,7 @@ def models(argv: list[str]) -> int:
         "fogline models list",
         "fogline models show rain",
         "fogline models show rain@champion --json",
-        "fogline models automate rain --keys hub/operator",
+        "fogline models automate rain --policy rain.toml --keys hub/operator",
         "fogline models automate rain --withdraw",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|automate")
@@ -74,6 +76,12 @@ def models(argv: list[str]) -> int:
         "automate", help="let the hub sign retrained versions (operator's signature)"
     )
     automated.add_argument("name", metavar="NAME")
+    automated.add_argument(
+        "--policy",
+        type=Path,
+        metavar="FILE.toml",
+        help="also say how the hub watches, retrains and rolls out the model",
+    )
     automated.add_argument("--withdraw", action="store_true", help="take that right back")
     add_keys_argument(automated)
     for each in (one, shown, automated):
@@ -90,6 +98,7 @@ def models(argv: list[str]) -> int:
                 client,
                 open_keys(arguments),
                 arguments.name,
+                policy=_policy(arguments.policy, withdraw=arguments.withdraw),
                 withdraw=arguments.withdraw,
                 as_json=arguments.json,
             )
@@ -142,8 +151,24 @@ def _versions_table(versions: list[Version]) -> str:
     return console.table(rows, columns)
 
 
+def _policy(file: Path | None, *, withdraw: bool) -> Automation | None:
+    if file is None:
+        return None
+    if withdraw:
+        raise InvalidInput("--withdraw takes a right back; it takes no --policy")
+    if not file.is_file():
+        raise NotFound(f"{file}: no such file; write the policy as TOML")
+    return load_config(file, Automation)
+
+
 def _automate(
-    client: HubClient, keys: OperatorKeys, name: str, *, withdraw: bool, as_json: bool
+    client: HubClient,
+    keys: OperatorKeys,
+    name: str,
+    *,
+    policy: Automation | None,
+    withdraw: bool,
+    as_json: bool,
 ) -> None:
     """Signs the delegation on top of the current metadata; again where others were quicker."""
     clock, change = SystemClock(), withdraw_auto if withdraw else delegate_auto
@@ -155,7 +180,11 @@ def _automate(
             continue
         now_automated = client.get("/v1/automated", tuple[str, ...])
         text = f"the hub signs retrained versions of: {', '.join(now_automated) or 'no model'}"
-        console.emit({"automated": now_automated}, text, as_json=as_json)
+        if policy is not None:
+            client.put(f"/v1/models/{name}/automation", policy, Automation)
+            text += f"; {name} is watched in windows of {policy.watch.window_s:g} s"
+        answer = {"automated": now_automated, "automation": policy}
+        console.emit(answer, text, as_json=as_json)
         return
     raise Conflict(f"other operators published {MAX_SIGNINGS} times in between; try again")
 
