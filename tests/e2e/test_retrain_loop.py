@@ -1,0 +1,62 @@
+"""From traffic that changes to a promoted challenger, with every room real."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fogline_hub import audit
+from fogline_hub.config import HubFolder
+from fogline_hub.jobs.settings import JobsConfig
+from fogline_hub.monitor.alarms import store as alarms
+from fogline_hub.retrain import State
+from tests.retraining import MODEL, RetrainingHub, policy
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[RetrainingHub]:
+    config = JobsConfig(timing_budget_s=0.05, trainer_path=str(ROOT))
+    made = RetrainingHub(HubFolder(tmp_path / "hub"), jobs_config=config)
+    yield made
+    made.close()
+
+
+def run_until(hub: RetrainingHub, state: State) -> None:
+    for _ in range(8):
+        if hub.newest().state is state:
+            return
+        hub.jobs.retrainer.tick()
+    raise AssertionError(f"{hub.newest().state}: {hub.newest().reason}")
+
+
+def test_a_change_is_noticed_retrained_for_and_the_better_version_promoted(
+    hub: RetrainingHub,
+) -> None:
+    hub.first_version(policy())
+    hub.live(30, is_changed=False)
+    hub.jobs.alarms.tick()
+    with hub.catalogue.reading() as connection:
+        assert alarms.alarms(connection, MODEL) == ()
+        assert len(alarms.verdicts(connection, MODEL)) == 3
+    hub.live(30, is_changed=True)
+    hub.jobs.alarms.tick()
+    with hub.catalogue.reading() as connection:
+        (alarm,) = alarms.alarms(connection, MODEL)
+    change_day = (alarm.change_us - 1_577_836_800 * 10**6) / 86_400e6
+    assert 29 <= change_day <= 31
+    assert hub.newest().alarm == alarm.id
+    run_until(hub, State.ROLLING_OUT)
+    going = hub.newest()
+    assert going.challenger == 2
+    assert going.judgement is not None
+    assert going.judgement.over_champion.low > 0
+    hub.roll(going)
+    run_until(hub, State.PROMOTED)
+    assert hub.champion() == 2
+    with hub.catalogue.reading() as connection:
+        assert alarms.alarms(connection, MODEL)[0].resolved_at is not None
+        actions = [r.action for r in audit.list(connection, limit=1000)]
+    for action in ("alarm.opened", "retraining.training", "retraining.promoted", "alarm.resolved"):
+        assert action in actions
