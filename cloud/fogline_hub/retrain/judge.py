@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from fogline.errors import InvalidInput
 from fogline.records import Record
@@ -114,7 +114,7 @@ def _difference(
         return Difference(estimate=estimate, low=-1.0, high=1.0, confidence=1 - alpha)
     share = weights / weights.sum()
     spread = math.sqrt(float((share**2 * (gain - estimate) ** 2).sum()) * size / (size - 1))
-    half = float(stats.t.ppf(1 - alpha / 2, size - 1)) * spread
+    half = float(stdtrit(size - 1, 1 - alpha / 2)) * spread
     return Difference(
         estimate=estimate, low=estimate - half, high=estimate + half, confidence=1 - alpha
     )

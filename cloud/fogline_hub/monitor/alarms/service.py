@@ -13,7 +13,7 @@ from datetime import datetime
 
 from fogline.clock import Clock
 from fogline.errors import Corrupt, FoglineError, InvalidInput, NotFound
-from fogline.summaries import Partial, Reference
+from fogline.summaries import ConfusionCounts, Partial, Reference, Scope
 from fogline_hub.catalogue import Catalogue, sql
 from fogline_hub.lake import Lake
 from fogline_hub.lake.partials import StoredSummary, summaries
@@ -236,10 +236,16 @@ class AlarmService:
 
 
 def _add(version: _Version, stored: StoredSummary, *, is_new: bool) -> None:
-    if version.reference is None:
+    message, reference = stored.message, version.reference
+    if reference is None:
         return
     try:
-        partial = Partial.from_message(stored.message, version.reference)
+        if not message.rows and not message.requests:
+            counts = ConfusionCounts.from_message(message.confusion, reference.labels)
+            scope = Scope.from_message(message.scope)
+            version.traffic.add_outcomes(scope, counts, reference, is_new=is_new)
+            return
+        partial = Partial.from_message(message, reference)
     except Corrupt as e:
         version.traffic.refused += is_new
         _log.warning("summary refused", extra={"device": stored.device, "reason": str(e)})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fogline.summaries import Partial
+from fogline.summaries import ConfusionCounts, Partial, Reference, Scope
 from fogline_hub.monitor.accuracy import AccuracyBlock
 
 
@@ -61,19 +61,32 @@ class VersionTraffic:
                 holds it already.
         """
         start = partial.scope.window_start_us
-        confusion = partial.confusion
-        if confusion.rows:
-            if start >= self.blocks_until_us:
-                block = self.blocks.setdefault(start // self.block_us, [0, 0])
-                block[0] += confusion.rows - confusion.correct
-                block[1] += confusion.rows
-            elif is_new:
-                self.late_labelled += confusion.rows
+        self._add_to_block(start, partial.confusion, is_new=is_new)
         if start >= self.windows_until_us:
             window = self.windows.setdefault(start // self.window_us, {})
             window[start] = window[start].merge(partial) if start in window else partial
         elif is_new:
             self.late_rows += partial.rows
+
+    def add_outcomes(
+        self, scope: Scope, confusion: ConfusionCounts, reference: Reference, *, is_new: bool
+    ) -> None:
+        """As `add`, for a partial of outcomes alone, of which there are as many as of others."""
+        start = scope.window_start_us
+        self._add_to_block(start, confusion, is_new=is_new)
+        if start >= self.windows_until_us:
+            window = self.windows.setdefault(start // self.window_us, {})
+            partial = window.setdefault(start, Partial(reference, scope))
+            partial.confusion = partial.confusion.merge(confusion)
+
+    def _add_to_block(self, start_us: int, confusion: ConfusionCounts, *, is_new: bool) -> None:
+        if start_us >= self.blocks_until_us:
+            if rows := confusion.rows:
+                block = self.blocks.setdefault(start_us // self.block_us, [0, 0])
+                block[0] += rows - confusion.correct
+                block[1] += rows
+        elif is_new:
+            self.late_labelled += confusion.rows
 
     def closed_blocks(self, until_us: int) -> tuple[AccuracyBlock, ...]:
         """Blocks that ended by `until_us`, in order."""
