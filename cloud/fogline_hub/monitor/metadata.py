@@ -84,7 +84,7 @@ def _weights(
     for frame, table in zip(frames, _TABLES, strict=True):
         column = frame.columns.get(weights)
         found.append(None if column is None else weights_of(column.values, frame.rows, table))
-    if found == [None, None]:
+    if all(w is None for w in found):
         metadata_column(frames[1], weights, "weights", "current table")
     return found[0], found[1]
 

@@ -189,30 +189,38 @@ def _seasons(reference: Side, current: Side, season: float) -> UnitPlan:
     assert current.time is not None
     # A little earlier, so that rounding never puts the first row behind the last one.
     start = float(np.nanmin(current.time)) - 1e-6 * season
-    span = (float(np.nanmax(current.time)) - start) / season
-    whole = max(1, int(span + 1 / PHASE_BINS))
-    cycle = np.floor((current.time - start) / season)
-    second = np.where(cycle < whole, cycle, -1)
-    bins = _bins(current.time[second >= 0], start, season)
-    occupied = np.unique(bins)
-    seasons = np.floor((reference.time - start) / season)
-    like = np.isin(_bins(reference.time, start, season), occupied)
-    first = np.full(reference.rows, -1, dtype=np.int64)
-    count = 0
-    for number in np.unique(seasons[np.isfinite(seasons)]):
-        members = like & (seasons == number)
-        held = np.unique(_bins(reference.time[members], start, season))
-        if len(held) >= COVERED * len(occupied):
-            first[members] = count
-            count += 1
-    places = np.unique(second[second >= 0], return_inverse=True)[1] + count
-    found = np.full(current.rows, -1, dtype=np.int64)
-    found[second >= 0] = places
-    counts = (count, int(found.max(initial=count - 1)) + 1 - count)
-    part = "whole seasons" if span >= 1 - 1 / PHASE_BINS else f"the same {span:.0%} of each season"
+    occupied = np.unique(_bins(current.time, start, season))
+    first = _like_seasons(reference.time, start, season, occupied)
+    second = _like_seasons(current.time, start, season, occupied)
+    counts = (int(first.max(initial=-1)) + 1, int(second.max(initial=-1)) + 1)
+    part = "whole seasons"
+    if len(occupied) < COVERED * PHASE_BINS:
+        part = f"the same {len(occupied) / PHASE_BINS:.0%} of each season"
     return UnitPlan(
-        "season", first, found, counts, Relabelling.free(_sides(*counts)), f"{part}, by time"
+        "season",
+        first,
+        np.where(second >= 0, second + counts[0], -1),
+        counts,
+        Relabelling.free(_sides(*counts)),
+        f"{part}, by time",
     )
+
+
+def _like_seasons(
+    time: Floats, start: float, season: float, occupied: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Number of each row's season, -1 where the season lacks part of what is occupied now."""
+    passed = np.floor((time - start) / season)
+    bins = _bins(time, start, season)
+    like = np.isin(bins, occupied)
+    found = np.full(len(time), -1, dtype=np.int64)
+    count = 0
+    for number in np.unique(passed[like]):
+        members = like & (passed == number)
+        if len(np.unique(bins[members])) >= COVERED * len(occupied):
+            found[members] = count
+            count += 1
+    return found
 
 
 def _bins(time: Floats, start: float, season: float) -> NDArray[np.int64]:
