@@ -239,16 +239,19 @@ def _write(folder: JobFolder, train: pa.Table, holdout: pa.Table) -> None:
 def as_traffic(table: pa.Table) -> pa.Table:
     """Inputs and actuals, as often as their weights say, in as many rows.
 
-    A systematic sample proportional to weight (Madow, Ann. Math. Stat. 20, 1949): what was captured
-    with a higher probability does not look more frequent than it is. Equal weights change nothing.
+    Of each of n equal stretches of the summed weights one point is drawn, by a fixed seed, and the
+    row that it falls on is taken: what was captured with a higher probability does not look more
+    frequent than it is. (One common step instead of draws resonates with periodic rows.) Equal
+    weights change nothing.
     """
     rows = table.drop_columns([WEIGHT, EVENT_TIME])
     weights = np.asarray(table[WEIGHT].to_numpy(), dtype=np.float64)
     if len(weights) == 0 or np.ptp(weights) <= 1e-9 * weights.max():
         return rows
     ends = np.cumsum(weights)
-    points = (np.arange(len(weights)) + 0.5) * (ends[-1] / len(weights))
-    return rows.take(pa.array(np.searchsorted(ends, points)))
+    drawn = np.arange(len(weights)) + np.random.default_rng(0).random(len(weights))
+    places = np.searchsorted(ends, drawn * (ends[-1] / len(weights)), side="right")
+    return rows.take(pa.array(np.minimum(places, len(weights) - 1)))
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
