@@ -152,14 +152,22 @@ def roles(folder: HubFolder, config: HubConfig, broker: Broker, api: Address) ->
             env=env,
             stdin=canonical_json(config.ingest),
             is_ready=says("ready "),
+            needs=("broker", "signer"),
         ),
         Role(
             name="api",
             argv=module("api", "--listen", str(api), "--mqtt", mqtt),
             env=env,
             is_ready=says("ready "),
+            needs=("broker", "signer"),
         ),
-        Role(name="jobs", argv=module("jobs"), env=env, is_ready=says("ready ")),
+        Role(
+            name="jobs",
+            argv=module("jobs"),
+            env=env,
+            is_ready=says("ready "),
+            needs=("signer",),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Starts the hub's processes in order, keeps them running, and ends them.
+"""Starts the hub's processes as they need each other, keeps them running, and ends them.
 
 Each look at the clock is one `tick`: it starts what is due, asks those that start whether they are
 ready, and notices who died. A process that dies is started again after a wait that doubles; one
@@ -39,6 +39,8 @@ class Role:
     """Variables beside those that every child gets."""
     is_ready: Callable[[Child], bool]
     """Asked again and again while it starts; must not block for long."""
+    needs: tuple[str, ...] = ()
+    """Roles that must have been ready before its first start."""
     last_words: Callable[[], str] = lambda: "see its log lines above"
     """Why it may have died, for the operator."""
 
@@ -120,15 +122,17 @@ class Supervisor:
         for watched in self._watched:
             if watched.child is not None and watched.child.poll() is not None:
                 self._died(watched)
-            if watched.state is State.WAITING:
+            if watched.state is State.WAITING and self._has_needs(watched.role):
                 self._start_if_due(watched)
             elif watched.state is State.STARTING:
                 self._look_at_start(watched)
-            if not watched.was_ready:
-                return  # the roles after it need it
+
+    def _has_needs(self, role: Role) -> bool:
+        ready = {w.role.name for w in self._watched if w.was_ready}
+        return ready.issuperset(role.needs)
 
     def stop(self) -> None:
-        """Ends all, last started first."""
+        """Ends all, the last of the table first."""
         for watched in reversed(self._watched):
             if watched.child is not None:
                 watched.child.terminate(self._config.stop_grace_s)

@@ -108,17 +108,24 @@ def start(tmp_path: Path) -> Iterator[Starter]:
         running.end()
 
 
-def steady(tmp_path: Path, name: str) -> Role:
+def steady(tmp_path: Path, name: str, *needs: str) -> Role:
     argv = (sys.executable, "-c", READY, str(tmp_path / "log"), name)
-    return Role(name=name, argv=argv, is_ready=says("ready"), last_words=lambda: f"why {name} died")
+    return Role(
+        name=name,
+        argv=argv,
+        is_ready=says("ready"),
+        needs=needs,
+        last_words=lambda: f"why {name} died",
+    )
 
 
 def program(name: str, code: str) -> Role:
     return Role(name=name, argv=(sys.executable, "-c", code), is_ready=says("ready"))
 
 
-def test_roles_start_in_order_and_end_in_reverse(start: Starter, tmp_path: Path) -> None:
-    running = start(*(steady(tmp_path, name) for name in "abc"))
+def test_roles_wait_for_those_they_need_and_end_in_reverse(start: Starter, tmp_path: Path) -> None:
+    roles = steady(tmp_path, "a"), steady(tmp_path, "b", "a"), steady(tmp_path, "c", "a", "b")
+    running = start(*roles)
     assert running.ready.wait(20)
     running.end()
     assert running.lines() == ["start a", "start b", "start c", "stop c", "stop b", "stop a"]

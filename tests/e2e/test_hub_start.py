@@ -75,7 +75,7 @@ def test_a_folder_with_anything_else_or_that_cannot_be_written_is_no_new_hub(
 
 def test_a_hub_starts_answers_and_ends_with_everything_gone(hub: RunningHub) -> None:
     status = hub.status()
-    assert list(status.processes) == ["api", "broker", "ingest", "signer"]
+    assert list(status.processes) == ["api", "broker", "ingest", "jobs", "signer"]
     assert {told["state"] for told in status.processes.values()} == {"ready"}
     assert answers_mqtt(hub.mqtt)
     pids = hub.pids().values()
