@@ -252,8 +252,8 @@ def season_profile(
     `spread` squared (empirical Bayes; C. N. Morris, JASA 78, 1983) and smoothed over its
     neighbours with weights 1/4, 1/2, 1/4.
 
-    >>> season_profile((30,) * 6 + (10,) * 6, (100,) * 12, 0.05)[2]
-    0.06097560975609756
+    >>> round(season_profile((30,) * 6 + (10,) * 6, (100,) * 12, 0.05)[2], 6)
+    0.060976
     """
     e, n = np.array(errors, dtype=np.float64), np.array(rows, dtype=np.float64)
     if n.sum() == 0 or spread <= 0:

@@ -22,6 +22,8 @@ MAX_COLUMNS: Final = 60
 """Columns whose pairs are tested, the first ones."""
 MAX_ROWS: Final = 5_000
 """Rows of a side that are used, evenly over it."""
+MAX_UNIT_ROWS: Final = 50_000
+"""The same where whole blocks, devices or seasons are the units."""
 MIN_REFERENCE: Final = 50
 MIN_CURRENT: Final = 30
 MAX_MISSING: Final = 0.2
@@ -106,17 +108,18 @@ class _Rows:
     def of(
         values: list[Floats], weights: Floats | None, units: NDArray[np.int64] | None
     ) -> "_Rows":
-        table = np.column_stack(values)
-        kept = np.isfinite(table).all(axis=1)
+        kept = np.ones(len(values[0]), dtype=bool)
+        for column in values:
+            kept &= np.isfinite(column)
         if weights is not None:
             kept &= weights > 0
         if units is not None:
             kept &= units >= 0
         at = np.flatnonzero(kept)
-        if units is None:
-            at = at[:: -(-len(at) // MAX_ROWS) or 1]
+        most = MAX_ROWS if units is None else MAX_UNIT_ROWS
+        at = at[:: -(-len(at) // most) or 1]
         return _Rows(
-            table[at],
+            np.column_stack([column[at] for column in values]),
             None if weights is None else weights[at],
             None if units is None else units[at],
         )

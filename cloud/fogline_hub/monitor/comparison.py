@@ -7,6 +7,7 @@ independent, columns are tested jointly by relabelling whole units.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -140,24 +141,23 @@ def _count_categories(pair: ColumnPair) -> CountedColumn:
 def _sides(
     columns: list[CountedColumn], frames: tuple[Frame, Frame], metadata: Metadata
 ) -> tuple[Side, Side]:
-    """Each column as two series: place in the distribution, and distance from its middle."""
-    made: list[Side] = []
-    for i, frame in enumerate(frames):
-        series = []
-        for column in columns[:SERIES_COLUMNS]:
-            codes = (column.reference, column.current)[i].astype(np.float64)
-            place = codes if column.pair.is_number else np.minimum(codes, 1.0)
-            series.append(place)
-            if column.pair.is_number:
-                series.append(np.abs(place - (column.k - 1) / 2))
-        made.append(
-            Side(
-                np.column_stack(series) if series else np.empty((frame.rows, 0)),
-                metadata.time[i],
-                metadata.device[i],
-            )
-        )
+    made = [
+        Side(frame.rows, partial(_series, columns, i), metadata.time[i], metadata.device[i])
+        for i, frame in enumerate(frames)
+    ]
     return made[0], made[1]
+
+
+def _series(columns: list[CountedColumn], side: int, rows: NDArray[np.int64]) -> Floats:
+    """Each number as two series: place in the distribution, and distance from its middle."""
+    series: list[Floats] = []
+    for column in columns[:SERIES_COLUMNS]:
+        codes = (column.reference, column.current)[side][rows].astype(np.float64)
+        if column.pair.is_number:
+            series += [codes, np.abs(codes - (column.k - 1) / 2)]
+        else:
+            series.append(np.minimum(codes, 1.0))  # the most frequent category or another
+    return np.column_stack(series)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

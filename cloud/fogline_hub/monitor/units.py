@@ -5,7 +5,7 @@ every verdict: rows that resemble each other, counted as if they did not, are th
 false alarms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -28,6 +28,8 @@ MANY_BLOCKS: Final = 30
 """With so many blocks on the smaller side, blocks cost nothing and are taken without proof."""
 FILE_ORDER_LEVEL: Final = 1e-3
 """How sure it must be that rows resemble their neighbours, where nobody said they are in order."""
+LOOKED_ROWS: Final = 20_000
+"""Rows of a side in which likeness is looked for."""
 MAX_UNITS: Final = 300
 """Units of one side; more are joined to longer ones, which is as valid."""
 PHASE_BINS: Final = 20
@@ -40,18 +42,16 @@ class Side:
     """What is known of one side's rows.
 
     Attributes:
-        series: float64 [rows, k], numbers in which neighbours may resemble each other.
+        rows: How many there are.
+        series: Given rows, int64 [n], numbers float64 [n, k] in which they may resemble each other.
         time: float64 [rows], any unit; None where not given.
         device: int64 [rows], codes shared by both sides; None where not given.
     """
 
-    series: Floats
+    rows: int
+    series: Callable[[NDArray[np.int64]], Floats]
     time: Floats | None
     device: NDArray[np.int64] | None
-
-    @property
-    def rows(self) -> int:
-        return len(self.series)
 
     def order(self) -> NDArray[np.int64]:
         """Rows in order of device and time; in file order where neither is known."""
@@ -111,8 +111,10 @@ def _devices(reference: Side, current: Side) -> UnitPlan:
     partner = np.full(len(first) + len(second), -1)
     _, at, also = np.intersect1d(first, second, return_indices=True)
     partner[at], partner[len(first) + also] = len(first) + also, at
+    looked = np.arange(reference.rows)[:: -(-reference.rows // LOOKED_ROWS)]
     likeness = max(
-        (intraclass_correlation(s, places).value for s in reference.series.T), default=0.0
+        (intraclass_correlation(s, places[looked]).value for s in reference.series(looked).T),
+        default=0.0,
     )
     paired = f", {len(at)} of them on both sides" if len(at) else ""
     return UnitPlan(
@@ -132,7 +134,7 @@ def _sides(reference: int, current: int) -> NDArray[np.bool_]:
 def _blocks(reference: Side, current: Side, *, forced: bool) -> UnitPlan:
     timed = reference.time is not None and current.time is not None
     sides = [(side, side.order()) for side in (reference, current)]
-    ordered = [side.series[order] for side, order in sides]
+    ordered = [side.series(_middle(order)) for side, order in sides]
     p = _likeness_p_value(ordered)
     given = "time" if timed else "file order"
     if not forced and not timed and p > FILE_ORDER_LEVEL:
@@ -155,6 +157,12 @@ def _blocks(reference: Side, current: Side, *, forced: bool) -> UnitPlan:
         f"blocks of {max(length, -(-smallest // MAX_UNITS))} or more rows in {given}; "
         f"a row resembles its neighbours over {tau:.1f} rows",
     )
+
+
+def _middle(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `LOOKED_ROWS` rows that follow each other."""
+    start = max(0, (len(order) - LOOKED_ROWS) // 2)
+    return order[start : start + LOOKED_ROWS]
 
 
 def _likeness_p_value(ordered: Sequence[Floats]) -> float:

@@ -10,6 +10,8 @@ from scipy.stats import norm
 
 from fogline_hub.statistics.shares import Floats
 
+FEW_LAGS: Final = 16
+"""Up to so many lags, sums are faster than a Fourier transform."""
 WINDOW: Final = 5.0
 """Sokal's constant: sum correlations up to this many times the autocorrelation time."""
 
@@ -22,10 +24,15 @@ def autocorrelations(values: ArrayLike, lags: int) -> Floats:
     """
     x = np.asarray(values, dtype=np.float64)
     x = x - x.mean()
-    size = 1 << (2 * len(x) - 1).bit_length()
-    spectrum = np.fft.rfft(x, size)
-    products = np.fft.irfft(spectrum * np.conj(spectrum), size)[: lags + 1]
-    products[np.arange(lags + 1) >= len(x)] = 0.0
+    if lags <= FEW_LAGS:
+        products = np.array(
+            [x[: len(x) - k] @ x[k:] if k < len(x) else 0.0 for k in range(lags + 1)]
+        )
+    else:
+        size = 1 << (2 * len(x) - 1).bit_length()
+        spectrum = np.fft.rfft(x, size)
+        products = np.fft.irfft(spectrum * np.conj(spectrum), size)[: lags + 1]
+        products[np.arange(lags + 1) >= len(x)] = 0.0
     if products[0] <= 1e-12 * max(1.0, float((x**2).max(initial=0.0))):
         return np.concatenate([[1.0], np.zeros(lags)])
     found: Floats = products / products[0]
@@ -67,8 +74,8 @@ def autocorrelation_time(values: ArrayLike) -> AutocorrelationTime:
 def resembles_neighbours(values: ArrayLike, lags: int = 5) -> float:
     """p-value of "no autocorrelation": the largest positive one of the first lags, Bonferroni.
 
-    >>> resembles_neighbours([1.0, -1.0] * 20)
-    4.686171126016316e-09
+    >>> f"{resembles_neighbours([1.0, -1.0] * 20):.6e}"
+    '4.686171e-09'
     """
     x = np.asarray(values, dtype=np.float64)
     count = min(lags, len(x) - 2)

@@ -115,7 +115,8 @@ def unit_effective_rows(sums: Floats, *, ordered: bool) -> float:
     Returns:
         At least 1, at most the rows of equally weighted ones; 1 for a single unit, 0 for none.
 
-    >>> unit_effective_rows(np.array([[10.0, 0], [0, 10], [10, 0], [0, 10]]), ordered=True)
+    >>> sums = np.array([[10.0, 0], [0, 10], [10, 0], [0, 10]])
+    >>> round(unit_effective_rows(sums, ordered=True), 6)
     3.0
     """
     sizes = sums.sum(axis=1)
