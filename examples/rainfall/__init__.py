@@ -1,0 +1,1 @@
+"""The whole loop on fifty years of real daily weather: `python -m examples.rainfall --help`."""
