@@ -116,6 +116,8 @@ class Device:
         return [fleet_pb2.Samples.FromString(r.body) for r in self.outbox.pending("sample")]
 
     def feedback_items(self) -> list[fleet_pb2.Feedbacks.Item]:
+        """Every outcome that was taken, those included that wait for others."""
+        self.capture.flush()
         return [
             item
             for row in self.outbox.pending("feedback")

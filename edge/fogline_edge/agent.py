@@ -282,6 +282,7 @@ class Agent:
         response.generation = self._orders.generation
         for stream, counts in self._outbox.counts().items():
             response.outbox_pending[stream] = counts.pending
+        response.outbox_pending["feedback"] += self._capture.waiting_outcomes
         response.metrics.update(self._metrics())
 
 

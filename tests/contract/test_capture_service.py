@@ -319,7 +319,24 @@ def test_a_new_policy_closes_the_old_windows(device: Device) -> None:
     assert [s.scope.window_us for s in device.summaries()] == [3_600_000_000, 60_000_000]
 
 
-def test_feedback_is_in_the_outbox_when_the_call_returns(device: Device) -> None:
+def test_outcomes_are_on_the_disk_at_once_and_share_messages(tmp_path: Path) -> None:
+    device = Device(tmp_path / "d")
+    ids = [device.serve(normal(1)) for _ in range(50)]
+    for prediction_id in ids:
+        device.capture.feedback(feedback(prediction_id, [1]))
+    with device.outbox.database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM feedback_taken").fetchone() == (50,)
+    assert device.capture.waiting_outcomes == 50
+    device.capture.flush(now=0.0)
+    assert device.outbox.pending("feedback") == []
+    device.capture.flush(now=2.0)
+    assert device.capture.waiting_outcomes == 0
+    assert len(device.outbox.pending("feedback")) == 1
+    assert [i.prediction_id for i in device.feedback_items()] == ids
+    device.stop()
+
+
+def test_feedback_carries_what_the_prediction_id_knows(device: Device) -> None:
     device.capture.set_policy("iris", 3, CapturePolicy(), reference_of(normal(100)), SCHEMA)
     prediction_id = device.serve(normal(2), event_us=START_US + 9)
     assert device.capture.feedback(feedback(prediction_id, [1, 0])) == (2, 0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 POINTS: Final = 128
-POINTS_BELOW: Final = 8192
+POINTS_BELOW: Final = 1024
 """Far below the mean the integrand falls slowly; nobody decides there, but it should be right."""
 _FALL: Final = 40.0
 """The integral stops where the integrand fell by exp(-40)."""

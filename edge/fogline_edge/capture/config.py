@@ -33,7 +33,10 @@ class CaptureConfig(Record, frozen=True, kw_only=True):
     max_models: Positive = 128
     """Model versions that are kept apart; the one unused for longest gives way."""
     max_feedback_rows: Positive = 4096
-    """Outcomes in one call, and outcomes that wait for a commit."""
+    """Outcomes in one call, outcomes that wait for a commit, and outcomes that wait for others to
+    share a message with."""
+    feedback_interval_s: Seconds = 1.0
+    """Longest wait of an outcome that is on the disk before it is in the outbox."""
     feedback_memory_rows: Positive = 200_000
     """Outcomes remembered so that none counts twice, about 60 bytes on disk each; the oldest are
     forgotten first, and the hub still counts what comes again as one."""

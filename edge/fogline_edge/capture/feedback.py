@@ -1,7 +1,11 @@
-"""Outcomes of predictions: each counts once, and is in the outbox when the call is answered.
+"""Outcomes of predictions: each counts once, and is on the disk when the call is answered.
 
 Whoever comes while a commit is being flushed waits for the next one, which takes all that wait: one
 caller alone is answered after one flush of the disk, a hundred at once share one.
+
+Outcomes come one by one and would each be a message of their own, ten times as long as what it
+says. So they are committed to a table beside the outbox's, in the same file, and moved into the
+outbox together, in one commit: durable from the answer on, and few messages.
 """
 
 import threading
@@ -14,7 +18,10 @@ from fogline.wire.edge_pb2 import FeedbackRequest
 from fogline_edge.capture.config import CaptureConfig
 from fogline_edge.outbox import Outbox
 
-_TABLES = ("CREATE TABLE feedback_seen (n INTEGER PRIMARY KEY, tag BLOB NOT NULL UNIQUE) STRICT",)
+_TABLES = (
+    "CREATE TABLE feedback_seen (n INTEGER PRIMARY KEY, tag BLOB NOT NULL UNIQUE) STRICT",
+    "CREATE TABLE feedback_taken (n INTEGER PRIMARY KEY, item BLOB NOT NULL) STRICT",
+)
 
 Item = fleet_pb2.Feedbacks.Item
 
@@ -41,6 +48,37 @@ class FeedbackLog:
         self._queue = threading.Lock()
         self._committing = threading.Lock()
         outbox.database.migrate("feedback", _TABLES)
+        with outbox.database.reading() as connection:
+            counted = connection.execute("SELECT count(*) FROM feedback_taken").fetchone()
+        self.waiting = int(counted[0])
+        """Outcomes that are on the disk and not yet in the outbox."""
+        self._due_at: float | None = 0.0 if self.waiting else None
+
+    def flush(self, now: float | None = None) -> None:
+        """Moves what waits into the outbox, if the oldest has waited long enough at `now`.
+
+        Args:
+            now: Monotonic seconds; None moves whatever there is.
+
+        Raises:
+            Exhausted, Corrupt, Unavailable: the outbox failed; what waited still does.
+        """
+        if not self.waiting:
+            return
+        if self._due_at is None and now is not None:
+            self._due_at = now + self._config.feedback_interval_s
+        is_due = now is None or (self._due_at is not None and now >= self._due_at)
+        if not is_due and self.waiting < self._config.max_feedback_rows:
+            return
+        with self._committing:
+            with self._outbox.transaction() as connection:
+                taken = connection.execute("SELECT item FROM feedback_taken ORDER BY n").fetchall()
+                items = [Item.FromString(row[0]) for row in taken]
+                bodies = feedback_bodies(items, self._config.max_message_bytes)
+                self._outbox.append([("feedback", body) for body in bodies])
+                connection.execute("DELETE FROM feedback_taken")
+            self.waiting = 0
+            self._due_at = None
 
     def submit(self, tags: Sequence[bytes], items: Sequence[Item]) -> list[bool]:
         """Commits outcomes, and returns which of them had not been given before.
@@ -87,8 +125,11 @@ class FeedbackLog:
                     "DELETE FROM feedback_seen WHERE n <= (SELECT max(n) FROM feedback_seen) - ?",
                     (self._config.feedback_memory_rows,),
                 )
-                bodies = feedback_bodies(fresh, self._config.max_message_bytes)
-                self._outbox.append([("feedback", body) for body in bodies])
+                connection.executemany(
+                    "INSERT INTO feedback_taken (item) VALUES (?)",
+                    [(item.SerializeToString(deterministic=True),) for item in fresh],
+                )
+            self.waiting += len(fresh)
         except FoglineError as e:
             for ticket in tickets:
                 ticket.error = e

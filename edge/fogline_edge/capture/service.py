@@ -152,7 +152,7 @@ class Capture:
             self._wake.set()
 
     def feedback(self, request: FeedbackRequest) -> tuple[int, int]:
-        """Takes the true outcomes of one prediction; they are in the outbox when this returns.
+        """Takes the true outcomes of one prediction; they are on the disk when this returns.
 
         Returns:
             How many were new, and how many had been given before.
@@ -175,6 +175,11 @@ class Capture:
         self._count_outcomes(name, told, fresh)
         return len(fresh), len(items) - len(fresh)
 
+    @property
+    def waiting_outcomes(self) -> int:
+        """Outcomes that are on the disk and not yet in the outbox."""
+        return self._feedback.waiting
+
     def flush(self, now: float | None = None) -> None:
         """Writes all that is due at `now` (monotonic seconds) to the outbox; None means all.
 
@@ -186,6 +191,7 @@ class Capture:
             for track in list(self._tracks.values()):
                 if now is None or (track.flush_at is not None and now >= track.flush_at):
                     self._flush(track)
+            self._feedback.flush(now)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
