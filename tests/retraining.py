@@ -15,10 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from fogline.bundle import Bundle, read_bundle
 from fogline.clock import SystemClock
@@ -44,20 +42,21 @@ from fogline_hub.registry import Version
 from fogline_hub.retrain import Automation, Retrain, Retraining, Watch, store
 from fogline_hub.rollouts import desired, reports
 from fogline_hub.signer.trust import open_desk
+from tests.trainers import COLUMNS, fitted
 
 MODEL, GROUP = "sign", "field"
 DEVICES = ("dev-a", "dev-b")
 START = datetime(2020, 1, 1, tzinfo=UTC)
 STEP_US = 20 * 60 * 10**6
-HOUR_S, DAY_S = 3600.0, 86_400.0
+DAY_S = 86_400.0
+WINDOW_US = 6 * 3600 * 10**6
 ROWS_A_DAY = 72
 START_US = int(START.timestamp()) * 10**6
-COLUMNS = ("a", "b", "c")
 
 
 def policy(**changes: Any) -> Automation:
     retrain: dict[str, Any] = {
-        "trainer": "tests.retraining:train",
+        "trainer": "tests.trainers:train",
         "params": {"seed": 1},
         "history_s": 60 * DAY_S,
         "holdout_s": 5 * DAY_S,
@@ -68,36 +67,39 @@ def policy(**changes: Any) -> Automation:
     return Automation(group=GROUP, watch=watch, retrain=Retrain(**retrain))
 
 
-def train(dataset: str, parent: str, params: dict[str, Any], out: str) -> dict[str, Any]:
-    """A trainer as a team would write it."""
-    assert read_bundle(Path(parent)).manifest.name == MODEL
-    rows = pq.read_table(Path(dataset) / "train.parquet").to_pandas()
-    model = fitted(rows[list(COLUMNS)], rows["actual"], rows["weight"])
-    joblib.dump(model, Path(out) / "model.joblib")
-    return {"model": "model.joblib", "rows": len(rows), "seed": params["seed"]}
-
-
-def train_a_constant(dataset: str, parent: str, params: dict[str, Any], out: str) -> dict[str, Any]:
-    """One that learns nothing."""
-    rows = pq.read_table(Path(dataset) / "train.parquet").to_pandas()
-    noise = np.random.default_rng(0).integers(0, 2, len(rows))
-    joblib.dump(fitted(rows[list(COLUMNS)], noise, rows["weight"]), Path(out) / "model.joblib")
-    return {"model": "model.joblib"}
-
-
-def train_and_fail(dataset: str, parent: str, params: dict[str, Any], out: str) -> dict[str, Any]:
-    raise RuntimeError("no luck today")
-
-
-def fitted(features: Any, labels: Any, weights: Any) -> Pipeline:
-    model = make_pipeline(StandardScaler(), LogisticRegression())
-    made: Pipeline = model.fit(features, labels, logisticregression__sample_weight=weights)
-    return made
-
-
 def concept(rows: NDArray[np.floating[Any]], is_changed: NDArray[np.bool_]) -> NDArray[np.int64]:
     before, after = rows[:, 0] + rows[:, 1] > 0, rows[:, 0] - rows[:, 1] > 0
     return np.where(is_changed, after, before).astype(np.int64)
+
+
+def convert_first(place: Path) -> Bundle:
+    """Trains, converts and packs the first version."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(1200, 3))
+    labels = concept(rows, np.zeros(len(rows), dtype=np.bool_))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    joblib.dump(fitted(table[:800], labels[:800], None), place / "model.joblib")
+    flipped = np.where(rng.random(len(rows)) < 0.1, 1 - labels, labels)
+    for name, part in (("train", slice(0, 800)), ("holdout", slice(800, 1200))):
+        columns = {c: rows[part, i] for i, c in enumerate(COLUMNS)}
+        pq.write_table(pa.table({**columns, "y": flipped[part]}), place / f"{name}.parquet")
+    convert(
+        Conversion(
+            source=place / "model.joblib",
+            sample=place / "train.parquet",
+            holdout=place / "holdout.parquet",
+            target="y",
+            out=place / "bundle",
+            created_at=START,
+            name=MODEL,
+        )
+    )
+    return read_bundle(place / "bundle")
+
+
+@pytest.fixture(scope="session")
+def first_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return convert_first(tmp_path_factory.mktemp("first"))
 
 
 @dataclass
@@ -105,6 +107,8 @@ class RetrainingHub:
     """A hub in this process; only broker and API are left out."""
 
     folder: HubFolder
+    bundle: Bundle
+    """The first version's."""
     jobs_config: JobsConfig = field(default_factory=lambda: JobsConfig(timing_budget_s=0.05))
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
     rows: int = 0
@@ -139,7 +143,7 @@ class RetrainingHub:
 
     def first_version(self, automation: Automation | None) -> Version:
         """Trained, converted, signed by the operator, and running on both devices."""
-        bundle = self.bundle()
+        bundle = self.bundle
         manifest = (bundle.folder / "manifest.json").read_bytes()
         for entry in bundle.manifest.files:
             self.publisher.blobs.put(entry.sha256, (bundle.folder / entry.path).read_bytes())
@@ -168,30 +172,6 @@ class RetrainingHub:
             self.automate(automation)
         return published
 
-    def bundle(self, folder: str = "first") -> Bundle:
-        place = self.folder.root.parent / folder
-        place.mkdir()
-        rows = self.rng.normal(size=(1200, 3))
-        labels = concept(rows, np.zeros(len(rows), dtype=np.bool_))
-        table = pd.DataFrame(rows, columns=list(COLUMNS))
-        joblib.dump(fitted(table[:800], labels[:800], None), place / "model.joblib")
-        flipped = np.where(self.rng.random(len(rows)) < 0.1, 1 - labels, labels)
-        for name, part in (("train", slice(0, 800)), ("holdout", slice(800, 1200))):
-            columns = {c: rows[part, i] for i, c in enumerate(COLUMNS)}
-            pq.write_table(pa.table({**columns, "y": flipped[part]}), place / f"{name}.parquet")
-        convert(
-            Conversion(
-                source=place / "model.joblib",
-                sample=place / "train.parquet",
-                holdout=place / "holdout.parquet",
-                target="y",
-                out=place / "bundle",
-                created_at=self.clock.now(),
-                name=MODEL,
-            )
-        )
-        return read_bundle(place / "bundle")
-
     def automate(self, automation: Automation) -> None:
         with self.catalogue.transaction() as connection:
             store.set_automation(
@@ -209,7 +189,7 @@ class RetrainingHub:
     # ------------------------------------------------------------------ traffic
 
     def live(self, days: int, *, is_changed: bool, version: int = 1) -> None:
-        """Days of traffic: hourly summaries of all rows; half are captured; all have outcomes."""
+        """Days of traffic, summarised every six hours; half of it is captured, all has outcomes."""
         with self.catalogue.reading() as connection:
             served = self.registry.version(connection, MODEL, version)
         reference = read_reference(self.publisher.blobs, served)
@@ -231,13 +211,12 @@ class RetrainingHub:
         rows: NDArray[np.float32], predicted: NDArray[np.int64], actual: NDArray[np.int64],
         at: NDArray[np.int64],
     ) -> None:  # fmt: skip
-        hour_us = int(HOUR_S * 10**6)
         summaries, samples, feedback = [], [], Feedbacks()
-        for start in np.unique(at // hour_us * hour_us).tolist():
-            here = (at // hour_us * hour_us) == start
+        for start in np.unique(at // WINDOW_US * WINDOW_US).tolist():
+            here = (at // WINDOW_US * WINDOW_US) == start
             scope = Scope(
                 model=MODEL, version=version, variant="fp32", generation=3,
-                window_start_us=start, window_us=hour_us,
+                window_start_us=start, window_us=WINDOW_US,
             )  # fmt: skip
             traffic = Partial(reference, scope)
             inputs = {c: rows[here, i] for i, c in enumerate(COLUMNS)}
@@ -246,7 +225,7 @@ class RetrainingHub:
             )
             labelled = Partial(
                 reference,
-                Scope(model=MODEL, version=version, window_start_us=start, window_us=hour_us),
+                Scope(model=MODEL, version=version, window_start_us=start, window_us=WINDOW_US),
             )
             labelled.add_labelled(actual[here], predicted[here])
             summaries += [traffic.to_message(), labelled.to_message()]
@@ -255,7 +234,7 @@ class RetrainingHub:
         message.scope.CopyFrom(
             Scope(
                 model=MODEL, version=version, variant="fp32", generation=3,
-                window_start_us=int(at[0]), window_us=hour_us,
+                window_start_us=int(at[0]), window_us=WINDOW_US,
             ).to_message()
         )  # fmt: skip
         for i in chosen.tolist():

@@ -16,6 +16,7 @@ from fogline.schema import Field, Schema
 from fogline_hub.retrain import ENDED, Automation, Retraining, State, judge
 from fogline_hub.retrain.child import find
 from fogline_hub.retrain.dataset import Span, Waiting, as_traffic, span_of
+from fogline_hub.retrain.folder import prune
 from fogline_hub.retrain.interface import difference, input_columns, label_of
 from fogline_hub.retrain.rule import is_due
 from fogline_hub.retrain.states import TRANSITIONS, Event, move
@@ -177,3 +178,12 @@ def test_a_model_without_named_classes_is_not_retrained() -> None:
         label_of(manifest)
     with pytest.raises(Unsupported, match="has no columns"):
         input_columns(manifest)
+
+
+def test_files_of_old_retrainings_go_but_not_of_those_under_way(tmp_path: Path) -> None:
+    for name in ("1", "2", "3", "4", "10", "intake"):
+        (tmp_path / name).mkdir()
+    prune(tmp_path, frozenset({2}), 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["10", "2", "4", "intake"]
+    prune(tmp_path, frozenset(), 9)
+    assert len(list(tmp_path.iterdir())) == 4

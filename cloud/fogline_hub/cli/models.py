@@ -183,7 +183,9 @@ def _automate(
         if policy is not None:
             client.put(f"/v1/models/{name}/automation", policy, Automation)
             text += f"; {name} is watched in windows of {policy.watch.window_s:g} s"
-        answer = {"automated": now_automated, "automation": policy}
+        answer: dict[str, object] = {"automated": now_automated}
+        if policy is not None:
+            answer["automation"] = policy
         console.emit(answer, text, as_json=as_json)
         return
     raise Conflict(f"other operators published {MAX_SIGNINGS} times in between; try again")

@@ -76,6 +76,11 @@ def build_jobs(
             catalogue=catalogue, lake=lake, registry=registry, blobs=blobs, clock=clock
         ),
         retrainer=Retrainer(
-            catalogue=catalogue, registry=registry, steps=steps, jobs=folder.jobs, clock=clock
+            catalogue=catalogue,
+            registry=registry,
+            steps=steps,
+            jobs=folder.jobs,
+            clock=clock,
+            kept_jobs=config.jobs.kept_jobs,
         ),
     )

@@ -21,3 +21,5 @@ class JobsConfig(Record, frozen=True, kw_only=True):
     """Rows of each part of a dataset; the newest are trained on."""
     timing_budget_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
     """Seconds of alternating runs that a challenger's variants are compared by."""
+    kept_jobs: Annotated[int, Meta(ge=1, le=1000)] = 4
+    """Retrainings whose files stay; those of older ones are removed when one ends."""

@@ -36,13 +36,18 @@ def find(trainer: str, path: str) -> Callable[[str, str, dict[str, Any], str], o
     if path:
         sys.path.insert(0, path)
     module, _, name = trainer.partition(":")
+    missing = NotFound(
+        f"trainer {trainer} cannot be found; install it beside the hub, or name its folder as "
+        "`trainer_path` under [jobs] in hub.toml"
+    )
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as e:
-        raise NotFound(
-            f"trainer {trainer} cannot be found ({e}); install it beside the hub, or name its "
-            "folder as `trainer_path` under [jobs] in hub.toml"
-        ) from e
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as e:
+        if e.name is None or not f"{module}.".startswith(f"{e.name}."):
+            raise  # what the trainer itself needs is not installed
+        raise missing from e
+    if found is None:
+        raise missing
     if not callable(found):
         raise InvalidInput(f"trainer {trainer} is no function")
     function: Callable[[str, str, dict[str, Any], str], object] = found

@@ -1,6 +1,7 @@
 """Where a retraining's files lie, below the hub's `jobs` folder; each step makes its own anew."""
 
 import shutil
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +76,16 @@ class JobFolder:
             return make_private_folder(folder)
         except OSError as e:
             raise Unavailable(f"{folder} cannot be made: {e.strerror}") from e
+
+
+def prune(jobs: Path, running: Set[int], keep: int) -> None:
+    """Removes the files of old retrainings, since they hold users' data.
+
+    Args:
+        jobs: The hub's folder of jobs.
+        running: Retrainings that have not ended; theirs stay.
+        keep: How many of the others stay, the newest.
+    """
+    ended = sorted({int(p.name) for p in jobs.glob("[0-9]*") if p.name.isdecimal()} - running)
+    for old in ended[: max(0, len(ended) - keep)]:
+        shutil.rmtree(jobs / str(old), ignore_errors=True)

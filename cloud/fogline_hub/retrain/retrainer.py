@@ -24,12 +24,12 @@ from fogline_hub.monitor.alarms.service import CHAMPION
 from fogline_hub.registry import Registry
 from fogline_hub.retrain import store
 from fogline_hub.retrain.dataset import Waiting
-from fogline_hub.retrain.folder import JobFolder
+from fogline_hub.retrain.folder import JobFolder, prune
 from fogline_hub.retrain.records import Retraining, Step
 from fogline_hub.retrain.states import ENDED, Event, State
 from fogline_hub.retrain.steps import Steps
 
-MAX_TRIES = 5
+MAX_TRIES = 30
 """Times that a step is tried again where its surroundings failed, before it ends."""
 
 _log = logging.getLogger(__name__)
@@ -39,13 +39,21 @@ class Retrainer:
     """All retrainings of a hub; one thread calls `tick`."""
 
     def __init__(
-        self, *, catalogue: Catalogue, registry: Registry, steps: Steps, jobs: Path, clock: Clock
+        self,
+        *,
+        catalogue: Catalogue,
+        registry: Registry,
+        steps: Steps,
+        jobs: Path,
+        kept_jobs: int,
+        clock: Clock,
     ) -> None:
         self._catalogue = catalogue
         self._registry = registry
         self._steps = steps
         self._jobs = jobs
         self._clock = clock
+        self._kept_jobs = kept_jobs
         self._tries: dict[tuple[int, State], int] = {}
 
     def tick(self) -> bool:
@@ -104,11 +112,10 @@ class Retrainer:
             after = store.advance(connection, retraining, step, ended_us=watermark_us, now=now)
             if after.state is State.PROMOTED:
                 self._promote(connection, after)
-        level = (
-            logging.INFO
-            if after.state not in ENDED or step.event is Event.DONE
-            else logging.WARNING
-        )
+            running = frozenset(one.id for one in store.unended(connection))
+        if after.state in ENDED:
+            prune(self._jobs, running, self._kept_jobs)
+        level = logging.INFO if step.event is Event.DONE else logging.WARNING
         extra = {"retraining": after.id, "model": after.model, "state": after.state.value}
         _log.log(level, "retraining", extra={**extra, "reason": after.reason})
 

@@ -28,7 +28,7 @@ from fogline_hub.retrain.publishing import Publisher
 from fogline_hub.retrain.records import Retraining, Step
 from fogline_hub.retrain.scoring import score
 from fogline_hub.retrain.states import Event, State
-from fogline_hub.retrain.trainer import train
+from fogline_hub.retrain.trainer import saved_model, train
 from fogline_hub.rollouts import Plan, Rollout, desired
 from fogline_hub.rollouts import State as RolloutState
 
@@ -101,13 +101,10 @@ class Steps:
 
     def _convert(self, retraining: Retraining, folder: JobFolder) -> Step:
         parent = read_bundle(folder.parent)
-        saved = [p for p in folder.model.iterdir() if p.suffix in (".joblib", ".pkl", ".onnx")]
-        if len(saved) != 1:
-            raise Conflict(f"{retraining.subject}: the trainer left {len(saved)} models")
         folder.renew(folder.bundle)
         result = convert(
             Conversion(
-                source=saved[0],
+                source=saved_model(folder),
                 sample=folder.sample,
                 out=folder.bundle,
                 created_at=retraining.created_at,

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from fogline.records import Record
+from fogline.records import MAX_JSON_BYTES, Record, decode_json
 from fogline.sandbox import Limits
-from fogline_hub.convert.job import check_left, run_job
+from fogline_hub.convert.job import RESULT, check_left, read_left, run_job
 from fogline_hub.retrain.automation import Retrain
 from fogline_hub.retrain.folder import JobFolder
 
@@ -76,3 +76,10 @@ def train(folder: JobFolder, retrain: Retrain, trainer_path: str) -> Path:
         MODULE, job, TrainingReport, folder=out, limits=limits, what=f"trainer {retrain.trainer}"
     )
     return check_left(out, report.model)
+
+
+def saved_model(folder: JobFolder) -> Path:
+    """What the last training saved; `Corrupt` where it is not there."""
+    data = read_left(folder.model, RESULT, MAX_JSON_BYTES)
+    report = decode_json(data, TrainingReport, "what the trainer returned")
+    return check_left(folder.model, report.model)

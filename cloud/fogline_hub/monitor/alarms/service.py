@@ -289,7 +289,7 @@ def _keep(
     number = version.followed.version
     store.add_blocks(connection, name, number, found.blocks, version.traffic.block_us)
     for window_us, report in found.reports:
-        store.add_verdict(connection, window_us, report, now=now)
+        store.add_verdict(connection, window_us, version.traffic.window_us, report, now=now)
     if found.raised is not None:
         store.open_alarm(
             connection,

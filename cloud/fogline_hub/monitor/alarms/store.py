@@ -156,13 +156,19 @@ def block_accuracy(
 
 
 def add_verdict(
-    connection: sql.Connection, window_us: int, report: WindowReport, *, now: datetime
+    connection: sql.Connection,
+    window_us: int,
+    length_us: int,
+    report: WindowReport,
+    *,
+    now: datetime,
 ) -> None:
     connection.execute(
         sql.insert(VERDICTS).values(
             model=report.model,
             version=report.version,
             window_us=window_us,
+            length_us=length_us,
             report=canonical_json(report).decode(),
             judged_at=now,
         )

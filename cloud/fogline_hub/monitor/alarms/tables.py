@@ -47,10 +47,12 @@ VERDICTS = sql.Table(
     sql.Column("model", sql.String(63), primary_key=True),
     sql.Column("version", sql.Integer, primary_key=True, autoincrement=False),
     sql.Column("window_us", sql.BigInteger, primary_key=True, autoincrement=False),
+    sql.Column("length_us", sql.BigInteger, primary_key=True, autoincrement=False),
     sql.Column("report", sql.Text, nullable=False),
     sql.Column("judged_at", sql.UtcTime, nullable=False),
 )
-"""`window_us`: where the window starts on its grid. `report` is JSON of `WindowReport`."""
+"""`window_us`: where the window starts on its grid, whose step `length_us` an operator can change.
+`report` is JSON of `WindowReport`."""
 
 ALARMS = sql.Table(
     "alarms",
