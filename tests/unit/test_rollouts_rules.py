@@ -95,5 +95,32 @@ def test_a_device_that_never_answers_and_one_that_falls_silent_have_failed() -> 
     assert "silent for 31 s" in silent.reason
 
 
+def test_a_wave_that_never_gets_its_share_stops_though_its_failures_are_allowed() -> None:
+    policy = WavePolicy(max_failures=5, wave_timeout_s=60)
+    wave = outcomes(*[Outcome.ACTIVE] * 8, Outcome.FAILED, Outcome.FAILED)
+    assert judge_wave(wave, policy, elapsed_s=60, active_s=0).verdict is Verdict.WAIT
+    judged = judge_wave(wave, policy, elapsed_s=61, active_s=0)
+    assert judged.verdict is Verdict.TRIP
+    assert judged.reason == "8 of 10 devices are active after 60 s, 90% of them must be"
+
+
+def test_an_allowed_failure_by_silence_is_not_an_active_device() -> None:
+    policy = WavePolicy(max_failures=1, silence_s=30)
+    wave = outcomes(Outcome.ACTIVE, silent_s=31)
+    assert judge_wave(wave, policy, elapsed_s=1, active_s=1).verdict is Verdict.WAIT
+
+
+def test_a_late_device_is_named_with_its_last_word() -> None:
+    judged = judge_wave(outcomes(Outcome.WAITING), WavePolicy(), elapsed_s=601, active_s=0)
+    assert judged.reason.endswith("d0: not active after 600 s; its last word: too slow")
+
+
+def test_a_share_that_is_met_exactly_is_met_whatever_the_rounding() -> None:
+    policy = WavePolicy(advance_share=0.14)
+    wave = outcomes(*[Outcome.ACTIVE] * 7, *[Outcome.WAITING] * 43)
+    assert 0.14 * 50 > 7
+    assert judge_wave(wave, policy, elapsed_s=0, active_s=0).verdict is Verdict.ADVANCE
+
+
 def test_an_empty_wave_passes() -> None:
     assert judge_wave([], WavePolicy(), elapsed_s=0, active_s=0).verdict is Verdict.ADVANCE

@@ -1,18 +1,23 @@
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fogline import topics
 from fogline.clock import ManualClock
 from fogline.desired import CapturePolicy, DesiredState
-from fogline.errors import Conflict, NotFound
+from fogline.errors import Conflict, Corrupt, Forbidden, NotFound, Unsupported
+from fogline.ids import random_id
 from fogline.records import decode_json
 from fogline.wire.auth import derive_key, seal, unseal
 from fogline.wire.fleet_pb2 import ACTIVE, REJECTED, Desired, Reported, Signed
 from fogline_hub import rollouts
 from fogline_hub.catalogue import Catalogue, sql
+from fogline_hub.devices import Device, Devices, Tokens
 from fogline_hub.registry import Registry, Version
 from fogline_hub.rollouts import (
     Controller,
@@ -46,29 +51,46 @@ class KeyedSealer:
         return topic, seal(message, key=key, direction="down", topic=topic)
 
 
+class JumpingClock(ManualClock):
+    """Its wall clock can be set, as an operator or NTP does."""
+
+    def set(self, now: datetime) -> None:
+        self._now = now
+
+
 class Fleet:
     """A hub's controller and link, and devices that a test speaks for."""
 
     def __init__(self, path: Path) -> None:
-        self.clock = ManualClock()
+        self.clock = JumpingClock()
         self.catalogue = Catalogue.open(path)
         self.registry = Registry(self.clock)
+        self.devices = Devices(self.clock)
+        self.is_connected = True
+        self.refused: set[str] = set()
         self.sent: list[tuple[str, bytes]] = []
         self.link = FleetLink(
             catalogue=self.catalogue,
             registry=self.registry,
             sealer=KeyedSealer(),
             publisher=self,
-            group_of=lambda _connection, device: "stations" if device in DEVICES else "",
+            group_of=lambda _connection, device: "stations" if device in (*DEVICES, "late") else "",
             clock=self.clock,
         )
+        self.restart()
+        self.counter = 0
+
+    def restart(self) -> None:
+        """The hub's process starts anew; its broker is there."""
+        self.is_connected = True
         self.controller = Controller(
             catalogue=self.catalogue, registry=self.registry, link=self.link, clock=self.clock
         )
-        self.counter = 0
 
     def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
         assert qos == 1
+        if topic.split("/")[3] in self.refused:
+            raise Forbidden("the generation is too far ahead")
         self.sent.append((topic, payload))
 
     def version(self, digit: str) -> Version:
@@ -78,8 +100,38 @@ class Fleet:
             )
             return self.registry.publish(c, "rain", made.number, actor="operator:t")
 
-    def deploy(self, version: Version, waves: str = "1,100%") -> int:
-        plan = Plan(group="stations", waves=rollouts.parse_waves(waves), policy=WavePolicy())
+    def enrol(self, name: str) -> None:
+        with self.catalogue.transaction() as c:
+            token, _ = Tokens(clock=self.clock, ids=random_id).create(
+                c,
+                group="stations",
+                uses=1,
+                life=timedelta(days=1),
+                tuf_root="0" * 64,
+                actor="operator:t",
+            )
+            device = Device(
+                id=name,
+                name=name,
+                group="stations",
+                shard=0,
+                token=token.id,
+                enrolled_at=self.clock.now(),
+            )
+            self.devices.add(c, device, device_key=name, api_secret=name, password_hash="-")
+
+    def revoke(self, name: str) -> None:
+        with self.catalogue.transaction() as c:
+            self.devices.revoke(c, name, actor="operator:t")
+
+    def deploy(
+        self, version: Version, waves: str = "1,100%", policy: WavePolicy | None = None
+    ) -> int:
+        plan = Plan(
+            group="stations",
+            waves=rollouts.parse_waves(waves),
+            policy=policy or WavePolicy(),
+        )
         with self.catalogue.transaction() as c:
             return rollouts.create(
                 c,
@@ -115,6 +167,17 @@ class Fleet:
         topic = topics.up_state(device)
         key = derive_key(MASTER, "up", device)
         self.link.receive(topic, seal(message, key=key, direction="up", topic=topic))
+
+    def hello(self, device: str) -> None:
+        self.counter += 1
+        message = Reported(counter=self.counter, outbox_id="o1", want_desired=True)
+        topic = topics.up_state(device)
+        key = derive_key(MASTER, "up", device)
+        self.link.receive(topic, seal(message, key=key, direction="up", topic=topic))
+
+    def steer(self, rollout: int, event: Event) -> None:
+        with self.catalogue.transaction() as c:
+            rollouts.steer(c, rollout, event, actor="operator:t", now=self.clock.now())
 
     def show(self, rollout: int) -> rollouts.Rollout:
         with self.catalogue.reading() as c:
@@ -214,15 +277,156 @@ def test_a_newcomer_gets_what_its_group_runs(fleet: Fleet) -> None:
     version = fleet.version("1")
     with fleet.catalogue.transaction() as c:
         desired.set_group(c, "stations", version, CapturePolicy(sample_rate=0.5))
-    fleet.report("aa", DesiredState(generation=1, models=()))
-    assert fleet.desired("aa") is None
-    topic = topics.up_state("aa")
-    hello = Reported(counter=99, outbox_id="o1", want_desired=True)
-    fleet.link.receive(
-        topic, seal(hello, key=derive_key(MASTER, "up", "aa"), direction="up", topic=topic)
-    )
+    fleet.hello("aa")
     fleet.controller.tick()
     assert fleet.orders()["aa"].models[0].capture.sample_rate == 0.5
+
+
+def test_a_device_that_joins_during_a_rollout_is_moved_when_it_has_succeeded(fleet: Fleet) -> None:
+    first = fleet.deploy(fleet.version("1"), "100%")
+    run_to_end(fleet, first)
+    second = fleet.deploy(fleet.version("2"), "100%")
+    fleet.controller.tick()
+    fleet.hello("late")
+    fleet.controller.tick()
+    sent = fleet.orders()
+    assert sent["late"].models[0].version == 1
+    for device, state in sent.items():
+        fleet.report(device, state)
+    fleet.controller.tick()
+    assert fleet.show(second).state is State.SUCCEEDED
+    fleet.report("late", sent["late"])
+    fleet.controller.tick()
+    assert fleet.orders()["late"].models[0].version == 2
+
+
+def test_a_device_that_is_sent_back_to_nothing_gets_what_its_group_runs(fleet: Fleet) -> None:
+    version = fleet.version("1")
+    with fleet.catalogue.transaction() as c:
+        desired.set_group(c, "stations", version, CapturePolicy())
+    rollout = fleet.deploy(fleet.version("2"), "100%")
+    fleet.controller.tick()
+    fleet.steer(rollout, Event.ABORT)
+    sent = fleet.orders()
+    assert sent["aa"].models[0].version == 2
+    fleet.report("aa", sent["aa"])
+    fleet.controller.tick()
+    assert fleet.orders()["aa"].models[0].version == 1
+
+
+def test_a_revoked_device_stops_no_rollout_and_gets_no_orders(fleet: Fleet) -> None:
+    for device in DEVICES:
+        fleet.enrol(device)
+    rollout = fleet.deploy(fleet.version("1"), "100%")
+    fleet.controller.tick()
+    sent = fleet.orders()
+    fleet.report("aa", sent["aa"])
+    fleet.report("bb", sent["bb"])
+    fleet.revoke("cc")
+    fleet.controller.tick()
+    assert fleet.show(rollout).state is State.SUCCEEDED
+    fleet.clock.advance(60)
+    assert fleet.link.send() == 0
+    with fleet.catalogue.reading() as c:
+        shown = rollouts.progress(c, rollout, now=fleet.clock.now())
+    assert [(d.device, d.outcome) for d in shown] == [
+        ("aa", "active"),
+        ("bb", "active"),
+        ("cc", "revoked"),
+    ]
+
+
+def test_a_hub_that_was_down_or_cut_off_does_not_blame_its_devices(fleet: Fleet) -> None:
+    rollout = fleet.deploy(fleet.version("1"), "2,100%")
+    fleet.controller.tick()
+    (device, state), _ = fleet.orders().items()
+    fleet.report(device, state)
+    for _ in range(40):  # the connection is lost for longer than all bounds
+        fleet.is_connected = False
+        fleet.clock.advance(30)
+        fleet.controller.tick()
+    assert fleet.show(rollout).state is State.RUNNING
+    fleet.restart()  # and the hub itself
+    fleet.clock.advance(1000)
+    fleet.restart()
+    fleet.controller.tick()
+    assert fleet.show(rollout).state is State.RUNNING
+    fleet.clock.advance(181)
+    fleet.controller.tick()
+    shown = fleet.show(rollout)
+    assert shown.state is State.STOPPED
+    assert "silent for 181 s" in shown.reason
+
+
+def test_a_clock_that_jumps_ahead_makes_no_device_late(fleet: Fleet) -> None:
+    rollout = fleet.deploy(fleet.version("1"))
+    fleet.controller.tick()
+    fleet.clock.set(fleet.clock.now() + timedelta(days=30))
+    fleet.controller.tick()
+    assert fleet.show(rollout).state is State.RUNNING
+
+
+def test_a_clock_that_goes_back_does_not_hold_a_rollout_up(fleet: Fleet) -> None:
+    rollout = fleet.deploy(fleet.version("1"))
+    fleet.controller.tick()
+    fleet.clock.set(fleet.clock.now() - timedelta(days=30))
+    fleet.controller.tick()
+    for _ in range(61):
+        fleet.clock.advance(10)
+        fleet.controller.tick()
+    assert fleet.show(rollout).state is State.STOPPED
+
+
+def test_a_rollout_that_cannot_go_on_is_stopped_and_holds_no_other_up(fleet: Fleet) -> None:
+    version = fleet.version("1")
+    model = desired.desired_model(version, CapturePolicy())
+    with fleet.catalogue.transaction() as c, suppress(Unsupported):
+        for i in range(1000):  # until the document is full
+            desired.order(c, "aa", replace(model, name=f"m{i:03d}"), now=fleet.clock.now())
+    rollout = fleet.deploy(version, "100%")
+    with fleet.catalogue.transaction() as c:
+        other = rollouts.create(
+            c,
+            version=version,
+            plan=Plan(group="others"),
+            devices=(),
+            actor="operator:t",
+            now=fleet.clock.now(),
+        ).id
+    fleet.controller.tick()
+    assert fleet.show(rollout).state is State.STOPPED
+    assert "split the group" in fleet.show(rollout).reason
+    assert fleet.show(other).state is State.SUCCEEDED
+    assert fleet.desired("bb") is None
+
+
+def test_a_document_that_is_refused_holds_no_other_up(fleet: Fleet) -> None:
+    fleet.refused = {"aa"}
+    fleet.deploy(fleet.version("1"), "100%")
+    fleet.controller.tick()
+    assert set(fleet.orders()) == {"bb", "cc"}
+
+
+def test_a_pause_does_not_count_as_soaking(fleet: Fleet) -> None:
+    rollout = fleet.deploy(fleet.version("1"), "100%", WavePolicy(soak_s=100, silence_s=1000))
+    fleet.controller.tick()
+    sent = fleet.orders()
+    for device, state in sent.items():
+        fleet.report(device, state)
+    fleet.controller.tick()
+    fleet.steer(rollout, Event.PAUSE)
+    fleet.clock.advance(110)
+    fleet.steer(rollout, Event.RESUME)
+    fleet.controller.tick()
+    assert fleet.show(rollout).state is State.RUNNING
+    fleet.clock.advance(100)
+    fleet.controller.tick()
+    assert fleet.show(rollout).state is State.SUCCEEDED
+
+
+def test_numbers_that_cannot_be_stored_are_refused_as_corrupt(fleet: Fleet) -> None:
+    with fleet.catalogue.transaction() as c, pytest.raises(Corrupt, match="counter or generation"):
+        reports.receive(c, "aa", Reported(counter=2**63, outbox_id="o"), now=fleet.clock.now())
 
 
 @pytest.mark.parametrize("forged", ["key", "device", "garbage", "stranger"])

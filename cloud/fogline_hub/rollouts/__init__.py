@@ -2,18 +2,10 @@
 
 from fogline_hub.rollouts.controller import Controller
 from fogline_hub.rollouts.link import FleetLink
+from fogline_hub.rollouts.outcomes import progress
+from fogline_hub.rollouts.records import DeviceProgress, Plan, Rollout, show
 from fogline_hub.rollouts.reports import ReportedModel, ReportedState
-from fogline_hub.rollouts.rollouts import (
-    MAX_LIST,
-    DeviceProgress,
-    Plan,
-    Rollout,
-    create,
-    listing,
-    progress,
-    show,
-    steer,
-)
+from fogline_hub.rollouts.rollouts import MAX_LIST, create, listing, steer
 from fogline_hub.rollouts.states import Event, State
 from fogline_hub.rollouts.tripwires import WavePolicy
 from fogline_hub.rollouts.waves import parse_waves

@@ -4,11 +4,13 @@ import logging
 import threading
 
 from fogline.clock import Clock
-from fogline.errors import FoglineError
+from fogline.errors import FoglineError, InvalidInput
 from fogline_hub.catalogue import Catalogue
 from fogline_hub.registry import Registry
 from fogline_hub.rollouts import rollouts
+from fogline_hub.rollouts.hearing import Hearing
 from fogline_hub.rollouts.link import FleetLink
+from fogline_hub.rollouts.records import show
 
 TICK_S = 1.0
 """Longest time between two looks; reports wake the controller earlier."""
@@ -33,6 +35,7 @@ class Controller:
         self._registry = registry
         self._link = link
         self._clock = clock
+        self._hearing = Hearing(clock)
         self._wake = changed or threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
@@ -46,19 +49,35 @@ class Controller:
         self._thread.join(timeout_s)
 
     def tick(self) -> None:
-        """One look at everything: a step of each rollout, then the documents that are due."""
+        """One look at everything: the steps of each rollout, then the documents that are due.
+
+        A rollout that fails holds up no other; one whose step can never be done is stopped.
+        """
+        hearing_s = self._hearing.look(is_connected=self._link.is_connected)
         with self._catalogue.reading() as connection:
             pending = rollouts.unfinished(connection)
         for rollout in pending:
-            while self._step(rollout):
-                pass
+            try:
+                self._steps(rollout, hearing_s)
+            except FoglineError as e:
+                _log.warning("rollout", extra={"rollout": rollout, "reason": str(e)})
         self._link.send()
 
-    def _step(self, rollout: int) -> bool:
+    def _steps(self, rollout: int, hearing_s: float) -> None:
+        try:
+            while self._step(rollout, hearing_s):
+                pass
+        except InvalidInput as e:  # the database's faults may pass; this one will not
+            with self._catalogue.transaction() as connection:
+                rollouts.stop(connection, rollout, str(e), now=self._clock.now())
+
+    def _step(self, rollout: int, hearing_s: float) -> bool:
         with self._catalogue.transaction() as connection:
-            current = rollouts.show(connection, rollout)
+            current = show(connection, rollout)
             version = self._registry.version(connection, current.model, current.number)
-            return rollouts.step(connection, rollout, version, now=self._clock.now())
+            return rollouts.step(
+                connection, rollout, version, now=self._clock.now(), hearing_s=hearing_s
+            )
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -15,8 +15,9 @@ from fogline.errors import Corrupt, Exhausted, FoglineError, Unavailable
 from fogline.wire.auth import unseal
 from fogline.wire.fleet_pb2 import Desired, Reported
 from fogline_hub.catalogue import Catalogue, sql
+from fogline_hub.devices.tables import DEVICES
 from fogline_hub.registry import Registry
-from fogline_hub.rollouts import desired, reports
+from fogline_hub.rollouts import desired, reports, rollouts
 from fogline_hub.rollouts.tables import DESIRED, REPORTED
 
 FIRST_RESEND_S = 5.0
@@ -43,6 +44,9 @@ class Sealer(Protocol):
 
 
 class Publisher(Protocol):
+    @property
+    def is_connected(self) -> bool: ...
+
     def publish(self, topic: str, payload: bytes, qos: int = 1) -> object: ...
 
 
@@ -75,6 +79,11 @@ class FleetLink:
         self._sent: dict[str, _Sent] = {}
         self._up_keys: dict[str, bytes] = {}
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether reports can come in and documents go out now."""
+        return self._publisher.is_connected
+
     def receive(self, topic: str, payload: bytes) -> None:
         """Takes one report; what is not a device's authentic newest word is logged and dropped."""
         try:
@@ -102,23 +111,29 @@ class FleetLink:
                 raise Corrupt(f"device {device} is not enrolled, or is revoked")
             if not reports.receive(connection, device, message, now=now):
                 return
-            if message.generation == 0 and desired.read(connection, device) is None:
-                self._desire_group(connection, device, group)
+            lacks = bool(rollouts.lacking(connection, device, group))
         if message.want_desired:
             self._sent.pop(device, None)
+        if lacks:
+            self._join_group(device, group)
 
-    def _desire_group(self, connection: sql.Connection, device: str, group: str) -> None:
-        """Orders for a newcomer what its group runs."""
-        for name, number, capture in desired.group_models(connection, group):
-            version = self._registry.version(connection, name, number)
-            model = desired.desired_model(version, capture)
-            desired.order(connection, device, model, now=self._clock.now())
+    def _join_group(self, device: str, group: str) -> None:
+        """Orders what the group runs; apart from the report, which counts in any case."""
+        with self._catalogue.transaction() as connection:
+            for name, number, capture in rollouts.lacking(connection, device, group):
+                version = self._registry.version(connection, name, number)
+                model = desired.desired_model(version, capture)
+                desired.order(connection, device, model, now=self._clock.now())
 
     def send(self) -> int:
         """Publishes the documents that are due; returns how many."""
-        due = [
-            (device, row) for device, row in self._lagging().items() if self._is_due(device, row)
-        ]
+        if not self.is_connected:
+            return 0
+        lagging = self._lagging()
+        for device in list(self._sent):
+            if device not in lagging:
+                self._sent.pop(device, None)
+        due = [(device, row) for device, row in lagging.items() if self._is_due(device, row)]
         sent = 0
         for device, row in due[:MAX_BATCH]:
             body = Desired(generation=row.generation, digest=row.digest, document=row.document)
@@ -130,13 +145,22 @@ class FleetLink:
             except (Unavailable, Exhausted) as e:
                 _log.warning("desired state not sent", extra={"device": device, "reason": str(e)})
                 break
+            except FoglineError as e:  # of this document alone; the other devices get theirs
+                _log.error("desired state refused", extra={"device": device, "reason": str(e)})
+            else:
+                sent += 1
             self._note(device, row.generation)
-            sent += 1
         return sent
 
     def _lagging(self) -> Mapping[str, sql.Row[tuple[object, ...]]]:
-        query = sql.select(DESIRED).select_from(
-            DESIRED.outerjoin(REPORTED, DESIRED.c.device == REPORTED.c.device)
+        query = (
+            sql.select(DESIRED)
+            .select_from(
+                DESIRED.outerjoin(REPORTED, DESIRED.c.device == REPORTED.c.device).outerjoin(
+                    DEVICES, DESIRED.c.device == DEVICES.c.id
+                )
+            )
+            .where(DEVICES.c.revoked_at.is_(None))
         )
         behind = sql.or_(
             REPORTED.c.generation.is_(None), REPORTED.c.generation < DESIRED.c.generation

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from fogline.errors import Corrupt
 from fogline.ids import check_id
 from fogline.records import Record, canonical_json, decode_json
 from fogline.wire.fleet_pb2 import ModelState, Reported
@@ -11,6 +12,7 @@ from fogline_hub.rollouts.tables import REPORTED
 MAX_MODELS = 1000
 """Models of one report that are kept."""
 MAX_REASON_CHARS = 2000
+_MAX_STORED = 2**63 - 1
 
 
 class ReportedModel(Record, frozen=True, kw_only=True):
@@ -64,7 +66,13 @@ def receive(connection: sql.Connection, device: str, message: Reported, *, now: 
 
     Order within one outbox is by counter; another outbox id is another life of the device, whose
     first word counts.
+
+    Raises:
+        Corrupt: a number that no device counts to.
+        InvalidInput: the outbox id is no identifier.
     """
+    if max(message.counter, message.generation) > _MAX_STORED:
+        raise Corrupt(f"device {device} reports a counter or generation above {_MAX_STORED}")
     before = connection.execute(
         sql.select(REPORTED.c.outbox_id, REPORTED.c.counter).where(REPORTED.c.device == device)
     ).first()

@@ -5,24 +5,24 @@ wave's desired states, the end, or the way back. Nothing is held in memory, so a
 killed goes on where the last transaction left it.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from fogline.desired import CapturePolicy, DesiredModel, Name
-from fogline.errors import Conflict, NotFound
-from fogline.records import Record, canonical_json, decode_json
+from fogline.desired import CapturePolicy, DesiredModel
+from fogline.errors import Conflict
+from fogline.records import canonical_json, decode_json
 from fogline_hub import audit
 from fogline_hub.catalogue import sql
 from fogline_hub.registry import State as VersionState
 from fogline_hub.registry import Version
-from fogline_hub.rollouts import desired, reports
+from fogline_hub.rollouts import desired
+from fogline_hub.rollouts.outcomes import is_member, moved, outcomes
+from fogline_hub.rollouts.records import Plan, Rollout, rollout_of, show
 from fogline_hub.rollouts.states import ENDED, Event, State, move
 from fogline_hub.rollouts.tables import ROLLOUT_DEVICES, ROLLOUTS
 from fogline_hub.rollouts.tripwires import (
-    DeviceOutcome,
-    Outcome,
     Verdict,
-    WavePolicy,
     is_share_active,
     judge_wave,
 )
@@ -30,42 +30,6 @@ from fogline_hub.rollouts.waves import wave_of_each
 
 MAX_LIST = 1000
 """Most rollouts of one listing."""
-
-
-class Plan(Record, frozen=True, kw_only=True):
-    """What an operator asks for, beside the version."""
-
-    group: Name
-    waves: tuple[str, ...] = ("100%",)
-    policy: WavePolicy = WavePolicy()
-    capture: CapturePolicy = CapturePolicy()
-
-
-class Rollout(Record, frozen=True, kw_only=True):
-    id: int
-    model: str
-    number: int
-    group: str
-    waves: tuple[str, ...]
-    wave: int
-    """Index of the wave that moves now, or moved last."""
-    state: State
-    reason: str
-    actor: str
-    policy: WavePolicy
-    capture: CapturePolicy
-    created_at: datetime
-    wave_began_at: datetime | None
-    share_active_at: datetime | None
-    ended_at: datetime | None
-
-
-class DeviceProgress(Record, frozen=True, kw_only=True):
-    device: str
-    wave: int
-    outcome: str
-    """`later` before its wave, then `waiting`, `active` or `failed`."""
-    reason: str = ""
 
 
 def create(
@@ -85,17 +49,11 @@ def create(
     """
     if version.state is not VersionState.PUBLISHED:
         raise Conflict(f"{version.ref} is {version.state.value}, not published; push it again")
-    active = connection.execute(
-        sql.select(ROLLOUTS.c.id).where(
-            ROLLOUTS.c.model == version.model,
-            ROLLOUTS.c.group == plan.group,
-            ROLLOUTS.c.state.not_in([s.value for s in ENDED]),
-        )
-    ).first()
+    active = _unfinished_of(connection, version.model, plan.group)
     if active is not None:
         raise Conflict(
-            f"rollout {active.id} of {version.model} in group {plan.group} has not ended; "
-            f"wait for it, or: fogline rollout abort {active.id}"
+            f"rollout {active} of {version.model} in group {plan.group} has not ended; "
+            f"wait for it, or: fogline rollout abort {active}"
         )
     made = connection.execute(
         sql.insert(ROLLOUTS)
@@ -127,18 +85,10 @@ def create(
     return show(connection, made)
 
 
-def show(connection: sql.Connection, rollout: int) -> Rollout:
-    """Raises `NotFound` where there is none."""
-    row = connection.execute(sql.select(ROLLOUTS).where(ROLLOUTS.c.id == rollout)).first()
-    if row is None:
-        raise NotFound(f"there is no rollout {rollout}; see: fogline rollout list")
-    return _rollout(row)
-
-
 def listing(connection: sql.Connection, *, limit: int = 100) -> tuple[Rollout, ...]:
     """The newest rollouts first."""
     query = sql.select(ROLLOUTS).order_by(ROLLOUTS.c.id.desc())
-    return tuple(_rollout(row) for row in connection.execute(query.limit(min(limit, MAX_LIST))))
+    return tuple(rollout_of(row) for row in connection.execute(query.limit(min(limit, MAX_LIST))))
 
 
 def unfinished(connection: sql.Connection) -> tuple[int, ...]:
@@ -164,13 +114,51 @@ def steer(
     if after in ENDED:
         _end(connection, before, after, f"aborted by {actor}", now)
     else:
-        _set(connection, rollout, state=after.value, wave_began_at=now)
+        _set(connection, rollout, state=after.value, wave_began_at=now, share_active_at=None)
     return show(connection, rollout)
 
 
-def step(connection: sql.Connection, rollout: int, version: Version, *, now: datetime) -> bool:
-    """Does the next thing of an unfinished rollout, if there is one; returns whether it did."""
-    current = show(connection, rollout)
+def lacking(
+    connection: sql.Connection, device: str, group: str
+) -> tuple[tuple[str, int, CapturePolicy], ...]:
+    """(model, number, capture policy) of what the group runs and the device is not told to run.
+
+    Devices that joined, while or after a rollout moved the others, are told so. What an unfinished
+    rollout moves is left to it, except where the device has no version of the model at all.
+    """
+    state = desired.read(connection, device)
+    told = {} if state is None else {m.name: (m.version, m.capture) for m in state.models}
+    return tuple(
+        (name, number, capture)
+        for name, number, capture in desired.group_models(connection, group)
+        if told.get(name) != (number, capture)
+        and (name not in told or _unfinished_of(connection, name, group) is None)
+    )
+
+
+def step(
+    connection: sql.Connection,
+    rollout: int,
+    version: Version,
+    *,
+    now: datetime,
+    hearing_s: float = math.inf,
+) -> bool:
+    """Does the next thing of an unfinished rollout, if there is one; returns whether it did.
+
+    Args:
+        connection: The caller's transaction.
+        rollout: Its number.
+        version: The version that it moves devices to.
+        now: Aware UTC.
+        hearing_s: For how long the hub has heard its devices without a break, seconds. No device
+            is late or silent for longer than that.
+
+    Raises:
+        NotFound: there is no such rollout.
+        Unsupported: a device's desired state would be too long; see `stop`.
+    """
+    current = _on_this_clock(connection, show(connection, rollout), now)
     if current.state is State.PENDING:
         _set(
             connection, rollout, state=move(f"rollout {rollout}", current.state, Event.START).value
@@ -179,12 +167,12 @@ def step(connection: sql.Connection, rollout: int, version: Version, *, now: dat
         return True
     if current.state is not State.RUNNING:
         return False
-    outcomes = [o for _, o in _outcomes(connection, current, now)]
-    current = _note_share(connection, current, is_share_active(outcomes, current.policy), now)
+    found = [o for _, o in outcomes(connection, current, now, hearing_s)]
+    current = _note_share(connection, current, is_share_active(found, current.policy), now)
     judgement = judge_wave(
-        outcomes,
+        found,
         current.policy,
-        elapsed_s=_since(current.wave_began_at, now),
+        elapsed_s=min(_since(current.wave_began_at, now), hearing_s),
         active_s=_since(current.share_active_at, now),
     )
     match judgement.verdict:
@@ -202,28 +190,13 @@ def step(connection: sql.Connection, rollout: int, version: Version, *, now: dat
     return True
 
 
-def progress(
-    connection: sql.Connection, rollout: int, *, now: datetime
-) -> tuple[DeviceProgress, ...]:
-    """Each device of the rollout with its wave and what it has come to."""
+def stop(connection: sql.Connection, rollout: int, reason: str, *, now: datetime) -> None:
+    """Ends a rollout whose next step can never be done; moved devices go back."""
     current = show(connection, rollout)
-    moved = dict(_outcomes(connection, current, now))
-    rows = connection.execute(
-        sql.select(ROLLOUT_DEVICES)
-        .where(ROLLOUT_DEVICES.c.rollout == rollout)
-        .order_by(ROLLOUT_DEVICES.c.wave, ROLLOUT_DEVICES.c.device)
-    )
-    return tuple(
-        DeviceProgress(device=row.device, wave=row.wave, outcome="later")
-        if row.device not in moved
-        else DeviceProgress(
-            device=row.device,
-            wave=row.wave,
-            outcome=moved[row.device].outcome.value,
-            reason=moved[row.device].reason,
-        )
-        for row in rows
-    )
+    entity, state = f"rollout {rollout}", current.state
+    if state is State.PENDING:
+        state = move(entity, state, Event.START)
+    _end(connection, current, move(entity, state, Event.TRIP), reason, now)
 
 
 def _begin_wave(
@@ -232,7 +205,7 @@ def _begin_wave(
     model = desired.desired_model(version, rollout.capture)
     rows = connection.execute(
         sql.select(ROLLOUT_DEVICES.c.device).where(
-            ROLLOUT_DEVICES.c.rollout == rollout.id, ROLLOUT_DEVICES.c.wave == wave
+            is_member(rollout.id), ROLLOUT_DEVICES.c.wave == wave
         )
     )
     for device in rows.scalars().all():
@@ -265,7 +238,7 @@ def _end(
 
 def _send_back(connection: sql.Connection, rollout: Rollout, now: datetime) -> None:
     """Desires again what each moved device had before; one that had nothing serves nothing."""
-    for row in _moved(connection, rollout):
+    for row in moved(connection, rollout.id):
         if not row.previous:
             desired.withdraw(connection, row.device, rollout.model, now=now)
             continue
@@ -274,37 +247,15 @@ def _send_back(connection: sql.Connection, rollout: Rollout, now: datetime) -> N
         desired.order(connection, row.device, previous, now=now)
 
 
-def _outcomes(
-    connection: sql.Connection, rollout: Rollout, now: datetime
-) -> list[tuple[str, DeviceOutcome]]:
-    """What each device that was moved so far has come to; earlier waves count to the end."""
-    return [
-        (row.device, _outcome(connection, row.device, row.generation, rollout, now))
-        for row in _moved(connection, rollout)
-    ]
-
-
-def _outcome(
-    connection: sql.Connection, device: str, generation: int, rollout: Rollout, now: datetime
-) -> DeviceOutcome:
-    heard = reports.newest(connection, device)
-    if heard is None or heard[0].generation < generation:
-        return DeviceOutcome(device=device, outcome=Outcome.WAITING)
-    report, heard_at = heard
-    model = report.model(rollout.model, rollout.number)
-    state = "" if model is None else model.state
-    outcome = {"active": Outcome.ACTIVE, "rejected": Outcome.FAILED}.get(state, Outcome.WAITING)
-    reason = "" if model is None else model.reason
-    silent_s = (now - heard_at).total_seconds()
-    return DeviceOutcome(device=device, outcome=outcome, reason=reason, silent_s=silent_s)
-
-
-def _moved(connection: sql.Connection, rollout: Rollout) -> Sequence[sql.Row[tuple[object, ...]]]:
-    return connection.execute(
-        sql.select(ROLLOUT_DEVICES).where(
-            ROLLOUT_DEVICES.c.rollout == rollout.id, ROLLOUT_DEVICES.c.generation > 0
+def _unfinished_of(connection: sql.Connection, model: str, group: str) -> int | None:
+    found: int | None = connection.execute(
+        sql.select(ROLLOUTS.c.id).where(
+            ROLLOUTS.c.model == model,
+            ROLLOUTS.c.group == group,
+            ROLLOUTS.c.state.not_in([s.value for s in ENDED]),
         )
-    ).all()
+    ).scalar()
+    return found
 
 
 def _desired_of(connection: sql.Connection, device: str, name: str) -> DesiredModel | None:
@@ -322,30 +273,18 @@ def _note_share(
     return show(connection, rollout.id)
 
 
+def _on_this_clock(connection: sql.Connection, rollout: Rollout, now: datetime) -> Rollout:
+    """Counts from now where the clock went back; else nothing would be due until it caught up."""
+    began, active = rollout.wave_began_at, rollout.share_active_at
+    if (began is None or began <= now) and (active is None or active <= now):
+        return rollout
+    _set(connection, rollout.id, wave_began_at=now, share_active_at=None)
+    return show(connection, rollout.id)
+
+
 def _since(moment: datetime | None, now: datetime) -> float:
     return 0.0 if moment is None else (now - moment).total_seconds()
 
 
 def _set(connection: sql.Connection, rollout: int, **values: object) -> None:
     connection.execute(sql.update(ROLLOUTS).where(ROLLOUTS.c.id == rollout).values(**values))
-
-
-def _rollout(row: sql.Row[tuple[object, ...]]) -> Rollout:
-    what = f"rollout {row.id}"
-    return Rollout(
-        id=row.id,
-        model=row.model,
-        number=row.number,
-        group=row.group,
-        waves=decode_json(row.waves.encode(), tuple[str, ...], what),
-        wave=row.wave,
-        state=State(row.state),
-        reason=row.reason,
-        actor=row.actor,
-        policy=decode_json(row.policy.encode(), WavePolicy, what),
-        capture=decode_json(row.capture.encode(), CapturePolicy, what),
-        created_at=row.created_at,
-        wave_began_at=row.wave_began_at,
-        share_active_at=row.share_active_at,
-        ended_at=row.ended_at,
-    )

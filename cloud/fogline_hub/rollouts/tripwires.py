@@ -1,7 +1,8 @@
 """Rules without statistics that pass or stop a wave; pure.
 
 A device of the wave counts as failed when it says that it rejected the version, when it was active
-and fell silent, or when the wave's time is over and it has not said that the version is active.
+and fell silent, or when the wave's time is over and it has not said that the version is active. A
+wave that lacks its share of active devices by then stops, however many failures are allowed.
 """
 
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def judge_wave(
     """Decides on a wave from what its devices said.
 
     Args:
-        outcomes: One a device of this wave; an empty wave passes.
+        outcomes: One a device that was moved so far; none at all pass.
         policy: The bounds.
         elapsed_s: Seconds since the wave began.
         active_s: Seconds since the share of active devices was first reached; 0 when it is not.
@@ -75,14 +76,25 @@ def judge_wave(
             reason=f"{len(failed)} of {len(outcomes)} devices failed, at most "
             f"{policy.max_failures} may; {worst.device}: {_why(worst, policy)}",
         )
-    if is_share_active(outcomes, policy) and active_s >= policy.soak_s:
-        return Judgement(verdict=Verdict.ADVANCE)
+    if is_share_active(outcomes, policy):
+        is_soaked = active_s >= policy.soak_s
+        return Judgement(verdict=Verdict.ADVANCE if is_soaked else Verdict.WAIT)
+    if elapsed_s > policy.wave_timeout_s:
+        return Judgement(
+            verdict=Verdict.TRIP,
+            reason=f"{_active(outcomes, policy)} of {len(outcomes)} devices are active after "
+            f"{policy.wave_timeout_s:.0f} s, {policy.advance_share:.0%} of them must be",
+        )
     return Judgement(verdict=Verdict.WAIT)
 
 
 def is_share_active(outcomes: Sequence[DeviceOutcome], policy: WavePolicy) -> bool:
-    active = sum(o.outcome is Outcome.ACTIVE for o in outcomes)
-    return active >= policy.advance_share * len(outcomes)
+    # A little less, because 0.14 * 50 is more than 7.
+    return _active(outcomes, policy) >= policy.advance_share * len(outcomes) - 1e-6
+
+
+def _active(outcomes: Sequence[DeviceOutcome], policy: WavePolicy) -> int:
+    return sum(o.outcome is Outcome.ACTIVE and o.silent_s <= policy.silence_s for o in outcomes)
 
 
 def _has_failed(o: DeviceOutcome, policy: WavePolicy, elapsed_s: float) -> bool:
@@ -102,4 +114,5 @@ def _why(o: DeviceOutcome, policy: WavePolicy) -> str:
         case Outcome.ACTIVE:
             return f"active, then silent for {o.silent_s:.0f} s"
         case Outcome.WAITING:
-            return f"not active after {policy.wave_timeout_s:.0f} s"
+            last = f"; its last word: {o.reason}" if o.reason else ""
+            return f"not active after {policy.wave_timeout_s:.0f} s{last}"

@@ -19,13 +19,14 @@ def parse_waves(text: str) -> tuple[str, ...]:
         InvalidInput: not counts and percentages, more than `MAX_WAVES`, or the last is not 100%.
     """
     parts = tuple(part.strip() for part in text.split(","))
+    text = text[:80]
     if len(parts) > MAX_WAVES:
         raise InvalidInput(f"--waves {text!r}: {len(parts)} waves, at most {MAX_WAVES}")
     for part in parts:
         match = _WAVE.fullmatch(part)
         if match is None or int(match[1]) == 0 or (match[2] and int(match[1]) > 100):
             raise InvalidInput(
-                f"--waves {text!r}: {part!r} is neither a number of devices nor a percentage "
+                f"--waves {text!r}: {part[:20]!r} is neither a number of devices nor a percentage "
                 "from 1% to 100%; write for example 1,25%,100%"
             )
     if parts[-1] != "100%":
