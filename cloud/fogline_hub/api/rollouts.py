@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from fogline.desired import DesiredState
 from fogline.errors import NotFound
 from fogline.ids import parse_ref
@@ -41,15 +43,15 @@ STEERING = {"pause": Event.PAUSE, "resume": Event.RESUME, "abort": Event.ABORT}
 
 def create_rollout(call: Call) -> Rollout:
     asked: NewRollout = call.body
-    rollouts.parse_waves(",".join(asked.plan.waves))
+    plan = replace(asked.plan, waves=rollouts.parse_waves(",".join(asked.plan.waves)))
     rooms = call.rooms
     with rooms.catalogue.transaction() as connection:
         version = rooms.registry.resolve(connection, parse_ref(asked.version))
-        found = rooms.devices.list(connection, asked.plan.group)
+        found = rooms.devices.list(connection, plan.group)
         made = rollouts.create(
             connection,
             version=version,
-            plan=asked.plan,
+            plan=plan,
             devices=[d.id for d in found if d.revoked_at is None],
             actor=call.caller.actor,
             now=rooms.clock.now(),
