@@ -49,6 +49,7 @@ def deploy(argv: list[str]) -> int:
     add_hub_arguments(parser)
     given = parser.parse_args(argv)
     parse_ref(given.version)
+    _check_timeout(given.timeout)
     plan = convert(
         {
             "group": given.group,
@@ -89,6 +90,8 @@ def rollout(argv: list[str]) -> int:
             each.add_argument("id", type=int, metavar="ID")
     made["watch"].add_argument("--timeout", type=float, default=3600.0, metavar="S")
     given = parser.parse_args(argv)
+    if given.action == "watch":
+        _check_timeout(given.timeout)
     with open_hub(given) as client:
         return _act(client, given)
 
@@ -119,7 +122,7 @@ def _follow(client: HubClient, number: int, timeout_s: float, *, as_json: bool) 
         details = client.get(f"/v1/rollouts/{number}", RolloutDetails)
         line = _line(details)
         if line != said:
-            console.say(line)
+            console.say(console.printable(line))
             said = line
         if details.rollout.state in ENDED:
             console.emit(details, _text(details), as_json=as_json)
@@ -130,6 +133,12 @@ def _follow(client: HubClient, number: int, timeout_s: float, *, as_json: bool) 
                 f"it goes on: fogline rollout watch {number}"
             )
         time.sleep(POLL_S)
+
+
+def _check_timeout(timeout_s: float) -> None:
+    """Not a number would be waited for without an end."""
+    if not timeout_s > 0:
+        raise InvalidInput(f"--timeout {timeout_s:g}: give seconds above 0, or inf")
 
 
 def _line(details: RolloutDetails) -> str:
