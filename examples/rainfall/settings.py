@@ -11,7 +11,7 @@ from examples.rainfall.pace import Pace
 from examples.rainfall.weather import SEASON
 
 SEASON_S = SEASON.total_seconds()
-BLOCKS_PER_SEASON = 24
+BLOCKS_PER_SEASON = 12
 BLOCK_S = SEASON_S / BLOCKS_PER_SEASON
 TRAINED_SEASONS = 5
 STATIONS = 3
@@ -25,7 +25,7 @@ CAPTURE = {
     "window_s": int(BLOCK_S),
     "flush_interval_s": 1,
 }
-"""What comes home: a summary of all traffic by half months, and every second row, the unsure ones
+"""What comes home: a summary of all traffic by months, and every second row, the unsure ones
 rather."""
 
 PACE = Pace(

@@ -1,5 +1,6 @@
 """The steps in their order, from an empty folder to all that was counted and concluded."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -46,9 +47,12 @@ def run(settings: Settings, state: Path) -> Results:
     if settings.shuffle:
         weather = weather.shuffled(settings.seed)
     with Processes(state) as processes:
-        hub = start_hub(state / "hub", processes)
-        stations = start_stations(state, STATIONS, hub, processes)
-        bundle = _first_version(settings, state / "model", weather, hub)
+        with ThreadPoolExecutor(1) as beside:
+            packed = beside.submit(_packed, settings, state / "model", weather)
+            hub = start_hub(state / "hub", processes)
+            stations = start_stations(state, STATIONS, hub, processes)
+            bundle = packed.result()
+        _roll_out(settings, state / "model", bundle, hub)
         first_day = weather.day_of_season(TRAINED_SEASONS)
         replay = Replay(
             weather=weather,
@@ -91,15 +95,19 @@ def run(settings: Settings, state: Path) -> Results:
     return results
 
 
-def _first_version(settings: Settings, folder: Path, weather: Weather, hub: Hub) -> Path:
+def _packed(settings: Settings, folder: Path, weather: Weather) -> Path:
+    """What a data scientist does, while the hub and its stations start."""
     trained = first_model.train_first(folder, weather, TRAINED_SEASONS, settings.seed)
     bundle, converted, optimised = first_model.pack(folder, trained)
     for line in first_model.proof(converted, optimised):
         console.say(f"  {line}")
+    return bundle
+
+
+def _roll_out(settings: Settings, folder: Path, bundle: Path, hub: Hub) -> None:
     first_model.push(hub, bundle)
     first_model.automate(hub, folder, AUTOMATION.format(seed=settings.seed))
     first_model.deploy(hub, CAPTURE)
-    return bundle
 
 
 def _settle(hub: HubClient, stations: list[Client], weather: Weather) -> Outlook:
