@@ -110,6 +110,32 @@ def test_what_the_hub_did_not_make_for_this_device_is_refused(
     assert device.orders.current() is None
 
 
+def test_a_stored_document_that_cannot_be_read_is_asked_for_again_and_not_an_older_one(
+    device: Device,
+) -> None:
+    device.orders.take(sealed(state(5), counter=1))
+    with device.database.transaction() as connection:
+        connection.execute("UPDATE orders SET document = ?", (b'{"generation":5,"later":1}',))
+    device.restart()
+    assert device.orders.current() is None
+    assert device.orders.generation == 0
+    with pytest.raises(Untrusted, match="sent before"):
+        device.orders.take(sealed(state(5), counter=1))
+    with pytest.raises(Conflict, match="holds 5"):
+        device.orders.take(sealed(state(4), counter=2))
+    assert device.orders.take(sealed(state(5), counter=3))
+    assert device.orders.current() == state(5)
+
+
+@pytest.mark.parametrize(("generation", "counter"), [(2**63, 1), (5, 2**63)])
+def test_numbers_that_cannot_be_stored_are_corrupt(
+    device: Device, generation: int, counter: int
+) -> None:
+    with pytest.raises(Corrupt, match=str(2**63)):
+        device.orders.take(sealed(state(generation), counter=counter))
+    assert device.orders.current() is None
+
+
 def test_a_generation_named_wrongly_is_corrupt(device: Device) -> None:
     with pytest.raises(Corrupt, match="generation"):
         device.orders.take(sealed(state(5), 1, generation=6))

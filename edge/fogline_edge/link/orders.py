@@ -6,6 +6,7 @@ digest is the one named and its generation is not below the one held. What is ta
 before anyone acts on it, so a restart goes on with the same orders and no network.
 """
 
+import logging
 from datetime import timedelta
 from hashlib import sha256
 
@@ -34,6 +35,11 @@ _STEPS = (
 )
 
 
+_MAX_STORED = 2**63 - 1
+
+_log = logging.getLogger(__name__)
+
+
 class Orders:
     """The newest desired state. Safe for use by several threads."""
 
@@ -44,9 +50,9 @@ class Orders:
         self._topic = topics.down(keys.device, "desired")
         self._time = time
         with database.reading() as connection:
-            row = connection.execute("SELECT counter, document FROM orders").fetchone()
-        self._counter = 0 if row is None else int(row[0])
-        self._current = None if row is None else _document(bytes(row[1]))
+            row = connection.execute("SELECT counter, generation, document FROM orders").fetchone()
+        self._counter, self._oldest = (0, 0) if row is None else (int(row[0]), int(row[1]))
+        self._current = None if row is None else _stored(bytes(row[2]))
 
     def current(self) -> DesiredState | None:
         """What this device should run; None before the first order."""
@@ -69,16 +75,17 @@ class Orders:
         """
         key = self._keys.down_key
         signed = unseal(Signed, payload, key=key, direction="down", topic=self._topic)
+        if signed.counter > _MAX_STORED:
+            raise Corrupt(f"a desired state with counter {signed.counter}")
         if signed.counter <= self._counter:
             raise Untrusted(f"a desired state that was sent before (counter {signed.counter})")
         if self._time.is_confirmed and signed.expires_us < self._time.wall_us():
             raise Untrusted("a desired state that has expired")
         document, state = self._read(signed.body)
         held = self._current
-        if held is not None and state.generation < held.generation:
+        if state.generation < self._oldest:
             raise Conflict(
-                f"desired state of generation {state.generation}, this device holds "
-                f"{held.generation}"
+                f"desired state of generation {state.generation}, this device holds {self._oldest}"
             )
         if held is not None and state.generation == held.generation and state != held:
             raise Conflict(f"two desired states of generation {state.generation}")
@@ -95,6 +102,8 @@ class Orders:
         if sha256(message.document).hexdigest() != message.digest:
             raise Untrusted("a desired state whose digest does not match")
         state = _document(message.document)
+        if state.generation > _MAX_STORED:
+            raise Corrupt(f"a desired state of generation {state.generation}")
         if state.generation != message.generation:
             raise Corrupt("a desired state that is not of the generation named with it")
         if self._time.is_confirmed:
@@ -110,7 +119,17 @@ class Orders:
                 (counter, state.generation, document),
             )
         self._counter = counter
+        self._oldest = state.generation
         self._current = state
+
+
+def _stored(data: bytes) -> DesiredState | None:
+    """None for what this build cannot read: the hub sends it again, in words that it can."""
+    try:
+        return _document(data)
+    except Corrupt as e:
+        _log.error("stored desired state cannot be read", extra={"reason": str(e)})
+        return None
 
 
 def _document(data: bytes) -> DesiredState:
