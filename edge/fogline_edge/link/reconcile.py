@@ -2,13 +2,15 @@
 
 Each round looks at the whole desired state, so an order that was missed, doubled or overtaken
 changes nothing. What fails for now is tried again with back-off; what the device rejected is not.
+One model that fails, in whatever way, holds no other up.
 """
 
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from fogline.backoff import Backoff, Random
@@ -81,29 +83,52 @@ class Reconciler:
     def round(self) -> None:
         """One look at everything."""
         state = self._desired()
-        self._installer.tick()
+        self._succeeds("tick", self._tick)
         if state is None:
             return
-        wanted = {m.name for m in state.models}
-        for name in self._installer.names():
-            if name not in wanted:
-                self._installer.remove(name)
-        for model in state.models:
+        due = self._due(state)
+        self._waiting = {key: w for key, w in self._waiting.items() if key in due}
+        for key, attempt in due.items():
             if self._stopping.is_set() or self._desired() is not state:
                 return  # newer orders: begin again with them
-            self._bring(model, state)
+            self._try(key, attempt)
 
-    def _bring(self, model: DesiredModel, state: DesiredState) -> None:
-        key = (model.name, model.manifest)
+    def _due(self, state: DesiredState) -> Mapping[tuple[str, str], Callable[[], bool]]:
+        """What is to be done for this state, by model and digest, removals first."""
+        wanted = {(m.name, m.manifest): partial(self._install, m, state) for m in state.models}
+        names = {name for name, _ in wanted}
+        left = [name for name in self._installer.names() if name not in names]
+        return {(name, ""): partial(self._remove, name) for name in left} | wanted
+
+    def _try(self, key: tuple[str, str], attempt: Callable[[], bool]) -> None:
         waiting = self._waiting.setdefault(key, _Waiting())
-        now = self._clock.monotonic()
-        if now < waiting.until:
+        if self._clock.monotonic() < waiting.until:
             return
-        if self._installer.install(model, state.generation, retry=state.retry):
+        if self._succeeds(key[0], attempt):
             del self._waiting[key]
             return
         waiting.until = self._clock.monotonic() + RETRY.full(waiting.failures, self._random)
         waiting.failures += 1
+
+    def _succeeds(self, what: str, attempt: Callable[[], bool]) -> bool:
+        try:
+            return attempt()
+        except FoglineError as e:
+            _log.error("reconcile failed", extra={"what": what, "reason": str(e)})
+        except Exception:  # a task boundary: the other models do not wait for this one
+            _log.exception("reconcile failed", extra={"what": what})
+        return False
+
+    def _install(self, model: DesiredModel, state: DesiredState) -> bool:
+        return self._installer.install(model, state.generation, retry=state.retry)
+
+    def _remove(self, name: str) -> bool:
+        self._installer.remove(name)
+        return True
+
+    def _tick(self) -> bool:
+        self._installer.tick()
+        return True
 
     def _run(self) -> None:
         while not self._stopping.is_set():
