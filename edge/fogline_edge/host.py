@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fogline.bundle import Manifest
 from fogline.desired import CapturePolicy, DesiredModel, DesiredState
-from fogline.errors import DeadlineExceeded
+from fogline.errors import Corrupt, DeadlineExceeded, FoglineError
 from fogline.records import decode_json
 from fogline.runtime import ModelPlan, Session, Watchdog
 from fogline.summaries import Reference
@@ -45,8 +45,10 @@ class ModelHost:
         self._plan = plan
         self._drain_s = drain_s
         self._watchdog = Watchdog()
-        self._policies: dict[tuple[str, int], CapturePolicy] = {}
         self._installed: dict[str, Installed] = {}
+        self._observed: dict[str, tuple[str, CapturePolicy]] = {}
+        """By name: the digest that capture knows of, and under which policy."""
+        self._unobserved: set[str] = set()
 
     def activate(self, installed: Installed) -> None:
         """Lets a version answer to its name in place of the former one, without a gap.
@@ -80,6 +82,8 @@ class ModelHost:
 
     def deactivate(self, name: str) -> None:
         """Stops answering for a model."""
+        self._observed.pop(name, None)
+        self._unobserved.discard(name)
         installed = self._installed.pop(name, None)
         if installed is None:
             return
@@ -89,22 +93,38 @@ class ModelHost:
             _log.warning("removed version still has calls", extra={"reason": str(e)})
 
     def follow(self, model: DesiredModel) -> None:
-        """Applies a changed capture policy to a version that serves already."""
+        """Applies a changed capture policy, or one that failed, to a version that serves."""
         installed = self._installed.get(model.name)
         if installed is None or installed.digest != model.manifest:
             return
-        if self._policies.get((model.name, installed.version)) != model.capture:
+        if self._observed.get(model.name) != (installed.digest, model.capture):
             self._observe(installed, model.capture)
 
     def close(self) -> None:
         self._watchdog.close()
 
     def _observe(self, installed: Installed, policy: CapturePolicy) -> None:
+        """Tells capture; where the outbox cannot take it now, `follow` tries again.
+
+        A full disk must not make the installer reject a version for good.
+
+        Raises:
+            Corrupt: the version's reference.
+        """
         reference = _reference(installed.folder, installed.manifest)
-        self._capture.set_policy(
-            installed.name, installed.version, policy, reference, installed.manifest.schema
-        )
-        self._policies[installed.name, installed.version] = policy
+        try:
+            self._capture.set_policy(
+                installed.name, installed.version, policy, reference, installed.manifest.schema
+            )
+        except FoglineError as e:
+            if installed.name not in self._unobserved:
+                label = f"{installed.name}@{installed.version}"
+                _log.warning("capture policy not set yet", extra={"model": label, "reason": str(e)})
+            self._unobserved.add(installed.name)
+            self._observed.pop(installed.name, None)
+            return
+        self._unobserved.discard(installed.name)
+        self._observed[installed.name] = installed.digest, policy
 
     def _policy_of(self, installed: Installed) -> CapturePolicy:
         """The desired one; a last-known-good version keeps that of the model's wanted version."""
@@ -137,10 +157,13 @@ class HostedInstaller:
 
 
 def _reference(folder: Path, manifest: Manifest) -> Reference:
-    """The bundle's reference; an empty one counts requests and rows alone."""
+    """The bundle's reference; an empty one counts requests and rows alone. Raises `Corrupt`."""
     if not manifest.reference:
         return Reference()
-    data = (folder / manifest.reference).read_bytes()
+    try:
+        data = (folder / manifest.reference).read_bytes()
+    except OSError as e:
+        raise Corrupt(f"{manifest.reference}: {e.strerror}") from e
     return decode_json(data, Reference, manifest.reference)
 
 
