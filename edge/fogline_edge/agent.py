@@ -4,6 +4,7 @@ Start: what was installed serves again from the disk before anything touches the
 calls end, what was observed is in the outbox, then the link goes.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from fogline_edge.link import (
     Publisher,
     Reconciler,
     Reporter,
+    Share,
 )
 from fogline_edge.outbox import Database, Outbox, set_aside
 from fogline_edge.serving import Models, Server
@@ -42,6 +44,10 @@ STATES = {
     Phase.FAILED: fleet_pb2.FAILED,
 }
 """What the hub is told of each phase."""
+REPORT_RETRY_S = 1.0
+"""Until a report that found no session, or no room in it, is tried again."""
+REPORTS_IN_FLIGHT = 4
+"""Messages without a PUBACK that the outbox leaves room for, so that reports get through."""
 
 _log = logging.getLogger(__name__)
 
@@ -130,8 +136,12 @@ class Agent:
             config=self._config.mqtt,
             clock=clock,
         )
+        rows = Share(
+            self._connection,
+            max_in_flight=max(1, self._config.mqtt.max_in_flight - REPORTS_IN_FLIGHT),
+        )
         self._publisher = Publisher(
-            self._outbox, self._connection, keys, config=self._config.window, clock=clock
+            self._outbox, rows, keys, config=self._config.window, clock=clock
         )
         self._reconciler = Reconciler(
             self._orders.current, HostedInstaller(self._installer, self._host), clock=clock
@@ -154,6 +164,14 @@ class Agent:
         Raises:
             Conflict: the address is taken.
         """
+        try:
+            return self._start()
+        except BaseException:
+            # In good order, or the versions that were booted would be blamed for a crash.
+            self.stop()
+            raise
+
+    def _start(self) -> Ready:
         self._capture.start()
         installed = self._installer.boot()
         address = self._server.start()
@@ -168,19 +186,23 @@ class Agent:
         )
 
     def stop(self) -> None:
-        """Drains calls, writes what was observed, says goodbye; the rest is in the outbox."""
+        """Drains calls and writes what was observed; what could not be sent is in the outbox.
+
+        Each part is ended whatever the others raise; also after a `start` that failed.
+        """
         self._stopping.set()
         self._changed.set()
-        self._server.drain()
-        self._reconciler.stop()
-        self._installer.close()
-        self._capture.stop()
-        self._publisher.stop()
-        self._reports.join(5.0)
-        self._connection.close()
-        self._host.close()
-        self._database.close()
-        self._outbox.close()
+        with contextlib.ExitStack() as ends:  # runs them from the last to the first
+            ends.callback(self._outbox.close)
+            ends.callback(self._database.close)
+            ends.callback(self._host.close)
+            ends.callback(self._connection.close)
+            ends.callback(self._end_reports)
+            ends.callback(self._publisher.stop)
+            ends.callback(self._capture.stop)
+            ends.callback(self._installer.close)
+            ends.callback(self._reconciler.stop)
+            ends.callback(self._server.drain)
 
     # ------------------------------------------------------------------ link
 
@@ -208,8 +230,9 @@ class Agent:
         self._changed.set()
 
     def _connected(self) -> None:
+        self._reporter.ask()
+        self._changed.set()
         self._publisher.connected()
-        self._reporter.send(want_desired=True)
 
     def _installing(self, report: ModelReport) -> None:
         _log.info(
@@ -224,15 +247,22 @@ class Agent:
 
     def _report(self) -> None:
         """Sends a report on every change, and one now and then so that silence means something."""
+        is_sent = True
         while not self._stopping.is_set():
-            self._changed.wait(self._config.report_interval_s)
+            wait_s = self._config.report_interval_s
+            self._changed.wait(wait_s if is_sent else min(wait_s, REPORT_RETRY_S))
             self._changed.clear()
+            is_sent = False
             try:
-                self._reporter.send()
+                is_sent = self._reporter.send()
             except FoglineError as e:
                 _log.error("report failed", extra={"reason": str(e)})
             except Exception:  # a task boundary: the next report may succeed
                 _log.exception("report failed")
+
+    def _end_reports(self) -> None:
+        if self._reports.is_alive():
+            self._reports.join(5.0)
 
     # ------------------------------------------------------------ self-description
 

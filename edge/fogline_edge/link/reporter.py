@@ -14,6 +14,10 @@ from fogline_edge.outbox import Database, DeviceTime
 
 _STEPS = ("CREATE TABLE reports (id INTEGER PRIMARY KEY CHECK (id = 1), counter INTEGER NOT NULL)",)
 
+REASON_CHARS = (1000, 200, 40, 0)
+"""Longest reasons of a report; of one that would be too long to send, the next shorter ones."""
+_MAX_BYTES = topics.MAX_PAYLOAD_BYTES - 256
+
 _log = logging.getLogger(__name__)
 
 
@@ -66,11 +70,33 @@ class Reporter:
         self._lines = lines
         self._metrics = metrics
         self._generation = generation
+        self._asked = 0
+        self._told = 0
 
-    def send(self, *, want_desired: bool = False) -> bool:
-        """Publishes one report; returns whether there was a session to take it."""
+    def ask(self) -> None:
+        """Has reports ask for the desired state, until one that does was taken by a session."""
+        self._asked += 1
+
+    def send(self) -> bool:
+        """Publishes one report; returns whether there was a session to take it.
+
+        Raises:
+            Exhausted, Corrupt, Unavailable: the counter cannot be stored.
+        """
         if not self._connection.is_connected:
             return False
+        asked = self._asked
+        message = self._message(want_desired=asked != self._told)
+        payload = seal(message, key=self._keys.up_key, direction="up", topic=self._topic)
+        try:
+            self._connection.publish(self._topic, payload)
+        except (Unavailable, Exhausted) as e:
+            _log.info("report not sent", extra={"reason": str(e)})
+            return False
+        self._told = asked
+        return True
+
+    def _message(self, *, want_desired: bool) -> fleet_pb2.Reported:
         message = fleet_pb2.Reported(
             generation=self._generation(),
             agent_version=__version__,
@@ -81,22 +107,13 @@ class Reporter:
             metrics=dict(self._metrics()),
             outbox_id=self._outbox_id,
         )
-        for line in self._lines():
-            message.models.add(
-                name=line.name,
-                version=line.version,
-                digest=line.digest,
-                variant=line.variant,
-                state=line.state,
-                reason=line.reason[:1000],
-            )
-        payload = seal(message, key=self._keys.up_key, direction="up", topic=self._topic)
-        try:
-            self._connection.publish(self._topic, payload)
-        except (Unavailable, Exhausted) as e:
-            _log.info("report not sent", extra={"reason": str(e)})
-            return False
-        return True
+        lines = tuple(self._lines())
+        for reason_chars in REASON_CHARS:
+            del message.models[:]
+            message.models.extend(_model(line, reason_chars) for line in lines)
+            if message.ByteSize() <= _MAX_BYTES:
+                break
+        return message
 
     def _next_counter(self) -> int:
         """max(last + 1, unix microseconds), committed before it is used."""
@@ -105,3 +122,14 @@ class Reporter:
             counter = max((0 if row is None else int(row[0])) + 1, self._time.wall_us())
             connection.execute("INSERT OR REPLACE INTO reports VALUES (1, ?)", (counter,))
         return counter
+
+
+def _model(line: ModelLine, reason_chars: int) -> fleet_pb2.Reported.Model:
+    return fleet_pb2.Reported.Model(
+        name=line.name,
+        version=line.version,
+        digest=line.digest,
+        variant=line.variant,
+        state=line.state,
+        reason=line.reason[:reason_chars],
+    )
