@@ -1,3 +1,4 @@
+import doctest
 from itertools import pairwise
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fogline.errors import Conflict, InvalidInput
+from fogline_hub.rollouts import hearing
 from fogline_hub.rollouts.states import ENDED, TRANSITIONS, Event, State, move
 from fogline_hub.rollouts.tripwires import (
     DeviceOutcome,
@@ -14,6 +16,11 @@ from fogline_hub.rollouts.tripwires import (
     judge_wave,
 )
 from fogline_hub.rollouts.waves import parse_waves, wave_of_each
+
+
+def test_the_examples_of_hearing_are_true() -> None:
+    assert doctest.testmod(hearing).failed == 0
+
 
 DEVICES = st.sets(st.text("abcdef0123456789", min_size=4, max_size=8), max_size=60)
 

@@ -381,7 +381,7 @@ def test_a_rollout_that_cannot_go_on_is_stopped_and_holds_no_other_up(fleet: Fle
     version = fleet.version("1")
     model = desired.desired_model(version, CapturePolicy())
     with fleet.catalogue.transaction() as c, suppress(Unsupported):
-        for i in range(1000):  # until the document is full
+        for i in range(1000):  # until there is room for no other
             desired.order(c, "aa", replace(model, name=f"m{i:03d}"), now=fleet.clock.now())
     rollout = fleet.deploy(version, "100%")
     with fleet.catalogue.transaction() as c:
@@ -398,6 +398,16 @@ def test_a_rollout_that_cannot_go_on_is_stopped_and_holds_no_other_up(fleet: Fle
     assert "split the group" in fleet.show(rollout).reason
     assert fleet.show(other).state is State.SUCCEEDED
     assert fleet.desired("bb") is None
+
+
+def test_a_device_is_never_told_to_run_more_than_it_can_hold(fleet: Fleet) -> None:
+    model = desired.desired_model(fleet.version("1"), CapturePolicy())
+    with fleet.catalogue.transaction() as c:
+        for i in range(64):
+            desired.order(c, "aa", replace(model, name=f"m{i}"), now=fleet.clock.now())
+        desired.order(c, "aa", replace(model, name="m7", version=2), now=fleet.clock.now())
+        with pytest.raises(Unsupported, match="65 models, a device serves at most 64"):
+            desired.order(c, "aa", model, now=fleet.clock.now())
 
 
 def test_a_document_that_is_refused_holds_no_other_up(fleet: Fleet) -> None:

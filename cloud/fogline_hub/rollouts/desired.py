@@ -20,6 +20,9 @@ from fogline_hub.catalogue import sql
 from fogline_hub.registry import Version
 from fogline_hub.rollouts.tables import DESIRED, GROUP_DESIRED
 
+MAX_MODELS = 64
+"""Models that a device holds and serves at most."""
+
 
 def next_generation(previous: int, now: datetime) -> int:
     return max(previous + 1, int(now.timestamp()))
@@ -49,7 +52,8 @@ def order(connection: sql.Connection, device: str, model: DesiredModel, *, now: 
     An order for what is desired already changes nothing and returns the generation that holds.
 
     Raises:
-        Unsupported: the document would be longer than is sent inline.
+        Unsupported: the device would hold too many models, or the document would be longer than
+            is sent inline.
     """
     before = read(connection, device) or DesiredState(generation=1)
     if model in before.models:
@@ -103,6 +107,11 @@ def _write(
     models: tuple[DesiredModel, ...],
     now: datetime,
 ) -> int:
+    if len(models) > MAX_MODELS:
+        raise Unsupported(
+            f"device {device}: {len(models)} models, a device serves at most {MAX_MODELS}; "
+            "split the group"
+        )
     state = DesiredState(
         generation=next_generation(before.generation, now),
         models=tuple(sorted(models, key=lambda m: m.name)),

@@ -34,9 +34,9 @@ class DeviceOutcome:
 
 class WavePolicy(Record, frozen=True, kw_only=True):
     max_failures: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    """Failed devices of a wave that do not stop it yet."""
+    """Failed devices, of all that were moved so far, that do not stop the rollout yet."""
     advance_share: Annotated[float, Meta(gt=0, le=1)] = 0.9
-    """A wave passes when this share of its devices is active ..."""
+    """A wave passes when this share of the devices moved so far is active ..."""
     soak_s: Annotated[float, Meta(ge=0, le=604_800)] = 0.0
     """... and has been for this long, seconds."""
     silence_s: Annotated[float, Meta(gt=0, le=604_800)] = 180.0
