@@ -4,9 +4,8 @@ import sys
 from pathlib import Path
 
 from fogline.clock import SystemClock
-from fogline_hub.config import HubConfig, HubFolder
+from fogline_hub.config import HubConfig, HubFolder, JobsConfig
 from fogline_hub.jobs.build import build_jobs
-from fogline_hub.jobs.settings import JobsConfig
 from fogline_hub.signer.trust import open_desk
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ from fogline.summaries import Partial, Scope
 from fogline.wire.fleet_pb2 import ACTIVE, REJECTED, Feedbacks, Reported, Samples
 from fogline_hub import rollouts
 from fogline_hub.catalogue import Catalogue
-from fogline_hub.config import HubConfig, HubFolder
+from fogline_hub.config import HubConfig, HubFolder, JobsConfig
 from fogline_hub.convert import Conversion, convert
 from fogline_hub.delivery import delegate_auto, load_operator, sign_target
 from fogline_hub.devices import Device, Tokens
@@ -35,7 +35,6 @@ from fogline_hub.ingest.batch import Batch
 from fogline_hub.ingest.received import Received, digest_of
 from fogline_hub.ingest.rows import rows_of
 from fogline_hub.jobs.build import Jobs, build_jobs
-from fogline_hub.jobs.settings import JobsConfig
 from fogline_hub.lake import Lake, Source, State
 from fogline_hub.monitor.alarms.references import read_reference
 from fogline_hub.registry import Version
@@ -306,6 +305,11 @@ class RetrainingHub:
         reports.receive(connection, device, message, now=self.clock.now())
 
     # ------------------------------------------------------------------- reading
+
+    def notice(self) -> None:
+        """Looks at what came, and starts what follows from it."""
+        self.jobs.alarms.tick()
+        self.jobs.retrainer.start_due()
 
     def newest(self) -> Retraining:
         with self.catalogue.reading() as connection:

@@ -11,7 +11,6 @@ from fogline.records import Record, load_config
 from fogline_hub.broker import BrokerConfig
 from fogline_hub.catalogue import CatalogueBounds
 from fogline_hub.ingest.settings import IngestConfig
-from fogline_hub.jobs.settings import JobsConfig
 from fogline_hub.registry import BlobBounds
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -32,6 +31,22 @@ class SupervisorConfig(Record, frozen=True, kw_only=True):
     """A process that dies more often than `max_failures` in this time ends the whole hub."""
     poll_s: Seconds = 0.05
     """Time between two looks at the processes."""
+
+
+class JobsConfig(Record, frozen=True, kw_only=True):
+    """How often the jobs process looks, and its bounds, whatever an operator's policy asks for."""
+
+    interval_s: Seconds = 1.0
+    """Time between two looks at what devices sent, and at retrainings that wait."""
+    trainer_path: str = ""
+    """Absolute path of a folder in which trainers are looked for, beside what is installed; empty
+    for none. Whoever can write there decides what the hub trains."""
+    max_rows: Annotated[int, Meta(ge=100, le=10_000_000)] = 200_000
+    """Rows of each part of a dataset; the newest are trained on."""
+    timing_budget_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
+    """Seconds of alternating runs that a challenger's variants are compared by."""
+    kept_jobs: Annotated[int, Meta(ge=1, le=1000)] = 4
+    """Retrainings whose files stay; those of older ones are removed when one ends."""
 
 
 class HubConfig(Record, frozen=True, kw_only=True):

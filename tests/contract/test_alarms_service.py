@@ -48,12 +48,12 @@ def test_restarts_between_arrivals_change_nothing_of_what_is_concluded(
     for _ in range(3):
         hub.live(5, is_changed=False)
         hub.reopen()
-        hub.jobs.alarms.tick()
+        hub.notice()
     for _ in range(3):
         hub.live(6, is_changed=True)
-        hub.jobs.alarms.tick()
+        hub.notice()
         hub.reopen()
-        hub.jobs.alarms.tick()
+        hub.notice()
     # Of the 33 days the last is still allowed to be late, and the one before has minutes to go.
     assert counts(hub)[1:] == (31, 1, 1)
     assert hub.jobs.alarms.tick() is False
@@ -68,7 +68,7 @@ def test_restarts_between_arrivals_change_nothing_of_what_is_concluded(
 def test_late_and_foreign_summaries_are_counted_not_taken(hub: RetrainingHub) -> None:
     hub.first_version(policy())
     hub.live(12, is_changed=False)
-    hub.jobs.alarms.tick()
+    hub.notice()
     before = counts(hub)
     late, foreign = Summary(), Summary()
     for message in (late, foreign):
@@ -79,7 +79,7 @@ def test_late_and_foreign_summaries_are_counted_not_taken(hub: RetrainingHub) ->
     foreign.rows = foreign.requests = 5
     foreign.inputs.add(name="unheard of")
     hub.store("dev-a", "summary", [late, foreign])
-    hub.jobs.alarms.tick()
+    hub.notice()
     with hub.catalogue.reading() as connection:
         (status,) = alarms.statuses(connection, MODEL)
     assert (status.late_labelled, status.refused) == (7, 1)
@@ -90,5 +90,5 @@ def test_an_operator_without_a_retrain_policy_gets_the_alarm_alone(hub: Retraini
     hub.first_version(replace(policy(), retrain=None))
     hub.live(12, is_changed=False)
     hub.live(14, is_changed=True)
-    hub.jobs.alarms.tick()
+    hub.notice()
     assert counts(hub)[2:] == (1, 0)

@@ -7,8 +7,7 @@ import pytest
 
 from fogline.bundle import Bundle
 from fogline_hub import audit
-from fogline_hub.config import HubFolder
-from fogline_hub.jobs.settings import JobsConfig
+from fogline_hub.config import HubFolder, JobsConfig
 from fogline_hub.monitor.alarms import store as alarms
 from fogline_hub.retrain import State
 from tests.retraining import MODEL, RetrainingHub, first_bundle, policy
@@ -38,7 +37,7 @@ def changed(hub: RetrainingHub) -> None:
     """A hub whose alarm has just set off a retraining."""
     hub.live(12, is_changed=False)
     hub.live(24, is_changed=True)
-    hub.jobs.alarms.tick()
+    hub.notice()
 
 
 def test_a_change_is_noticed_retrained_for_and_the_better_version_promoted(
@@ -46,12 +45,12 @@ def test_a_change_is_noticed_retrained_for_and_the_better_version_promoted(
 ) -> None:
     hub.first_version(policy())
     hub.live(30, is_changed=False)
-    hub.jobs.alarms.tick()
+    hub.notice()
     with hub.catalogue.reading() as connection:
         assert alarms.alarms(connection, MODEL) == ()
         assert len(alarms.verdicts(connection, MODEL)) == 3
     hub.live(30, is_changed=True)
-    hub.jobs.alarms.tick()
+    hub.notice()
     with hub.catalogue.reading() as connection:
         (alarm,) = alarms.alarms(connection, MODEL)
     change_day = (alarm.change_us - 1_577_836_800 * 10**6) / 86_400e6
@@ -82,10 +81,10 @@ def test_a_challenger_that_learnt_nothing_is_rejected_and_the_next_waits_its_tim
     assert "not shown to beat" in first.reason
     assert first.challenger is None
     hub.live(6, is_changed=True)
-    hub.jobs.alarms.tick()
+    hub.notice()
     assert hub.newest().id == first.id
     hub.live(6, is_changed=True)
-    hub.jobs.alarms.tick()
+    hub.notice()
     assert (hub.newest().id, hub.newest().state) == (first.id + 1, State.GATHERING)
 
 

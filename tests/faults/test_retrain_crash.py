@@ -40,7 +40,7 @@ def test_a_kill_in_any_step_repeats_that_step_and_publishes_one_version(
     hub.first_version(policy())
     hub.live(16, is_changed=False)
     hub.live(24, is_changed=True)
-    hub.jobs.alarms.tick()
+    hub.notice()
     assert hub.newest().state is State.GATHERING
     for state in STEPS:
         # The first pass records the step that was cut off before, the second dies with its own.

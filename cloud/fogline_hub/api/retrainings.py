@@ -2,9 +2,8 @@
 
 from fogline.errors import Conflict
 from fogline_hub.api.endpoint import Call, endpoint
+from fogline_hub.automation import CHAMPION
 from fogline_hub.retrain import Retraining, store
-
-CHAMPION = "champion"
 
 
 def list_retrainings(call: Call) -> tuple[Retraining, ...]:

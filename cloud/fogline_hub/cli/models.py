@@ -10,13 +10,13 @@ from fogline.errors import Conflict, InvalidInput, NotFound
 from fogline.ids import check_name, parse_ref
 from fogline.records import load_config
 from fogline_hub.api.models import ModelDetails
+from fogline_hub.automation import Automation
 from fogline_hub.cli.operator import add_hub_arguments, add_keys_argument, open_hub, open_keys
 from fogline_hub.cli.pushing import MAX_SIGNINGS, push_bundle
 from fogline_hub.client import HubClient
 from fogline_hub.delivery import OperatorKeys, delegate_auto, withdraw_auto
 from fogline_hub.registry import Model, Version
 from fogline_hub.registry.registry import check_alias
-from fogline_hub.retrain import Automation
 
 
 def push(argv: list[str]) -> int:

@@ -12,6 +12,7 @@ from fogline_hub.lake import Lake
 from fogline_hub.monitor.alarms import AlarmService
 from fogline_hub.registry import Blobs, Intake, Prover, Publication, Registry
 from fogline_hub.registry.proof import prove_bundle
+from fogline_hub.retrain import store
 from fogline_hub.retrain.publishing import Publisher
 from fogline_hub.retrain.retrainer import Retrainer
 from fogline_hub.retrain.steps import Steps
@@ -73,7 +74,12 @@ def build_jobs(
     return Jobs(
         catalogue=catalogue,
         alarms=AlarmService(
-            catalogue=catalogue, lake=lake, registry=registry, blobs=blobs, clock=clock
+            catalogue=catalogue,
+            lake=lake,
+            registry=registry,
+            blobs=blobs,
+            watches=store.watches,
+            clock=clock,
         ),
         retrainer=Retrainer(
             catalogue=catalogue,

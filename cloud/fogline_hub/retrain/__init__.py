@@ -1,6 +1,6 @@
 """From an alarm to a challenger that has proved itself: gather, train, convert, judge, roll out."""
 
-from fogline_hub.retrain.automation import Automation, Retrain, Watch
+from fogline_hub.automation import Automation, Retrain, Watch
 from fogline_hub.retrain.judge import Difference, Judgement, judge
 from fogline_hub.retrain.records import DatasetFacts, Retraining
 from fogline_hub.retrain.states import ENDED, State

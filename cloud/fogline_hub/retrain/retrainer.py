@@ -18,14 +18,16 @@ from fogline.errors import (
     Unavailable,
 )
 from fogline.failpoints import reach
+from fogline_hub.automation import CHAMPION, Automation
 from fogline_hub.catalogue import Catalogue, sql
+from fogline_hub.monitor.alarms import Alarm
 from fogline_hub.monitor.alarms import store as alarms
-from fogline_hub.monitor.alarms.service import CHAMPION
 from fogline_hub.registry import Registry
 from fogline_hub.retrain import store
 from fogline_hub.retrain.dataset import Waiting
 from fogline_hub.retrain.folder import JobFolder, prune
 from fogline_hub.retrain.records import Retraining, Step
+from fogline_hub.retrain.rule import is_due
 from fogline_hub.retrain.states import ENDED, Event, State
 from fogline_hub.retrain.steps import Steps
 
@@ -57,11 +59,53 @@ class Retrainer:
         self._tries: dict[tuple[int, State], int] = {}
 
     def tick(self) -> bool:
-        """One step of each retraining that is under way; returns whether any moved."""
+        """Starts what is due, and takes one step of each that is under way.
+
+        Returns:
+            Whether any started or moved.
+        """
+        has_started = self.start_due()
         with self._catalogue.reading() as connection:
             found = store.unended(connection)
         moved = [self._step(one) for one in found]
-        return any(moved)
+        return has_started or any(moved)
+
+    def start_due(self) -> bool:
+        """Starts a retraining for each open alarm on a champion whose policy asks for one."""
+        with self._catalogue.reading() as connection:
+            automations = store.automations(connection)
+            due = [n for n, a in automations.items() if self._due(connection, n, a) is not None]
+        for name in due:
+            self._start(name, automations[name])
+        return bool(due)
+
+    def _due(self, connection: sql.Connection, name: str, automation: Automation) -> Alarm | None:
+        champion = self._registry.model(connection, name).aliases.get(CHAMPION)
+        if champion is None or automation.retrain is None:
+            return None
+        alarm = alarms.open_alarm_of(connection, name, champion)
+        last = next(iter(store.listing(connection, name, limit=1)), None)
+        watermark_us = alarms.watermark_us(connection, name)
+        if alarm is None or not is_due(
+            last=last, watermark_us=watermark_us, retrain=automation.retrain
+        ):
+            return None
+        return alarm
+
+    def _start(self, name: str, automation: Automation) -> None:
+        """Looks once more, in the transaction that starts it: a person may have been quicker."""
+        with self._catalogue.transaction() as connection:
+            alarm = self._due(connection, name, automation)
+            if alarm is not None:
+                store.create(
+                    connection,
+                    model=name,
+                    champion=alarm.version,
+                    alarm=alarm.id,
+                    change_us=alarm.change_us,
+                    asked_by=store.ACTOR,
+                    now=self._clock.now(),
+                )
 
     def _step(self, retraining: Retraining) -> bool:
         step = self._try(retraining)

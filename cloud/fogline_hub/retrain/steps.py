@@ -9,18 +9,17 @@ from fogline.ids import ModelRef
 from fogline.records import decode_json
 from fogline.summaries import Reference
 from fogline_hub import rollouts
+from fogline_hub.automation import CHAMPION, Automation, Retrain
 from fogline_hub.catalogue import Catalogue
+from fogline_hub.config import JobsConfig
 from fogline_hub.convert import Conversion, convert
 from fogline_hub.devices import Devices
-from fogline_hub.jobs.settings import JobsConfig
 from fogline_hub.lake import Lake
 from fogline_hub.monitor.alarms import store as alarms
-from fogline_hub.monitor.alarms.service import CHAMPION
 from fogline_hub.optimize import Optimization, OptimizationLimits, optimize
 from fogline_hub.registry import Blobs, Registry, Version
 from fogline_hub.registry import State as VersionState
 from fogline_hub.retrain import interface, store
-from fogline_hub.retrain.automation import Automation, Retrain
 from fogline_hub.retrain.champion import lay_out
 from fogline_hub.retrain.dataset import Span, Waiting, gather, span_of
 from fogline_hub.retrain.folder import JobFolder

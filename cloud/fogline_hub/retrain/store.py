@@ -5,8 +5,8 @@ from datetime import datetime
 from fogline.errors import Conflict, NotFound
 from fogline.records import canonical_json, decode_json, to_plain
 from fogline_hub import audit
+from fogline_hub.automation import Automation, Watch
 from fogline_hub.catalogue import sql
-from fogline_hub.retrain.automation import Automation
 from fogline_hub.retrain.judge import Judgement
 from fogline_hub.retrain.records import DatasetFacts, Retraining, Step
 from fogline_hub.retrain.states import ENDED, State, move
@@ -41,6 +41,11 @@ def automations(connection: sql.Connection) -> dict[str, Automation]:
     """All automations, by model."""
     rows = connection.execute(sql.select(AUTOMATIONS).order_by(AUTOMATIONS.c.model))
     return {row.model: _automation(row.automation, row.model) for row in rows}
+
+
+def watches(connection: sql.Connection) -> dict[str, Watch]:
+    """How each automated model is watched."""
+    return {name: one.watch for name, one in automations(connection).items()}
 
 
 def create(

@@ -19,8 +19,8 @@ from msgspec import Meta
 
 from fogline.records import MAX_JSON_BYTES, Record, decode_json
 from fogline.sandbox import Limits
+from fogline_hub.automation import Retrain
 from fogline_hub.convert.job import RESULT, check_left, read_left, run_job
-from fogline_hub.retrain.automation import Retrain
 from fogline_hub.retrain.folder import JobFolder
 
 MAX_MODEL_BYTES = 2**31 - 1

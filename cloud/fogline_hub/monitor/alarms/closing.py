@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fogline.errors import InvalidInput
 from fogline.summaries import Reference
+from fogline_hub.automation import Watch
 from fogline_hub.monitor import (
     AccuracyBlock,
     AccuracySettings,
@@ -17,7 +18,6 @@ from fogline_hub.monitor import (
 from fogline_hub.monitor.alarms.change import change_block
 from fogline_hub.monitor.alarms.records import Evidence
 from fogline_hub.monitor.alarms.traffic import VersionTraffic
-from fogline_hub.retrain.automation import Watch
 
 MAX_BLOCKS_PER_SEASON = 1000
 

@@ -8,12 +8,14 @@ Assumes that summaries are stored in the order of `received_at`, as the one inge
 """
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from fogline.clock import Clock
 from fogline.errors import Corrupt, FoglineError, InvalidInput, NotFound
 from fogline.summaries import ConfusionCounts, Partial, Reference, Scope
+from fogline_hub.automation import Watch
 from fogline_hub.catalogue import Catalogue, sql
 from fogline_hub.lake import Lake
 from fogline_hub.lake.partials import StoredSummary, summaries
@@ -25,12 +27,9 @@ from fogline_hub.monitor.alarms.references import read_reference
 from fogline_hub.monitor.alarms.store import Followed
 from fogline_hub.monitor.alarms.traffic import Reach, VersionTraffic
 from fogline_hub.registry import Blobs, Registry
-from fogline_hub.retrain import store as retrainings
-from fogline_hub.retrain.automation import Automation, Watch
-from fogline_hub.retrain.rule import is_due
 
-CHAMPION = "champion"
-"""The alias of the version that serves."""
+Watches = Callable[[sql.Connection], Mapping[str, Watch]]
+"""The models that are watched, and how."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class _Version:
 class _Model:
     """What is in memory of a model."""
 
-    automation: Automation
+    watch: Watch
     seen_at: datetime | None
     """When the newest summary that was read came; None: nothing was read yet."""
     counted_at: datetime | None
@@ -59,15 +58,23 @@ class _Model:
 
 
 class AlarmService:
-    """All models with an automation; one thread calls `tick`."""
+    """All models that are watched; one thread calls `tick`."""
 
     def __init__(
-        self, *, catalogue: Catalogue, lake: Lake, registry: Registry, blobs: Blobs, clock: Clock
+        self,
+        *,
+        catalogue: Catalogue,
+        lake: Lake,
+        registry: Registry,
+        blobs: Blobs,
+        watches: Watches,
+        clock: Clock,
     ) -> None:
         self._catalogue = catalogue
         self._lake = lake
         self._registry = registry
         self._blobs = blobs
+        self._watches = watches
         self._clock = clock
         self._models: dict[str, _Model] = {}
         self._lake_version: int | None = None
@@ -78,15 +85,15 @@ class AlarmService:
         A model that cannot be looked at is logged and tried again from what is stored.
         """
         with self._catalogue.reading() as connection:
-            automations = retrainings.automations(connection)
+            watches = self._watches(connection)
         version = self._lake.table(SUMMARIES).version()
-        is_same = version == self._lake_version and self._is_known(automations)
-        if is_same or not automations:
+        is_same = version == self._lake_version and self._is_known(watches)
+        if is_same or not watches:
             return False
         has_failed = False
-        for name, automation in automations.items():
+        for name, watch in watches.items():
             try:
-                self._look(name, automation)
+                self._look(name, watch)
             except FoglineError as e:
                 self._models.pop(name, None)
                 has_failed = True
@@ -94,14 +101,13 @@ class AlarmService:
         self._lake_version = None if has_failed else version
         return True
 
-    def _is_known(self, automations: dict[str, Automation]) -> bool:
-        known = {name: model.automation for name, model in self._models.items()}
-        return known == automations
+    def _is_known(self, watches: Mapping[str, Watch]) -> bool:
+        return {name: model.watch for name, model in self._models.items()} == watches
 
-    def _look(self, name: str, automation: Automation) -> None:
+    def _look(self, name: str, watch: Watch) -> None:
         model = self._models.get(name)
-        if model is None or model.automation != automation:
-            model = self._opened(name, automation)
+        if model is None or model.watch != watch:
+            model = self._opened(name, watch)
         try:
             self._read(name, model)
             self._conclude(name, model)
@@ -111,19 +117,19 @@ class AlarmService:
             raise
         self._models[name] = model
 
-    def _opened(self, name: str, automation: Automation) -> _Model:
+    def _opened(self, name: str, watch: Watch) -> _Model:
         """What the rows say of a model, before any summary is read."""
         with self._catalogue.reading() as connection:
             known = store.progress(connection, name)
             followed = store.followed(connection, name)
         model = _Model(
-            automation=automation,
+            watch=watch,
             seen_at=None,
             counted_at=None if known is None else known[1],
             watermark_us=0 if known is None else known[0],
         )
         for number, one in followed.items():
-            model.versions[number] = self._followed(name, one, automation.watch)
+            model.versions[number] = self._followed(name, one, watch)
         return model
 
     def _followed(self, name: str, one: Followed, watch: Watch) -> _Version:
@@ -165,7 +171,7 @@ class AlarmService:
             number = stored.message.scope.version
             if number not in model.versions:
                 try:
-                    model.versions[number] = self._started(name, number, model.automation.watch)
+                    model.versions[number] = self._started(name, number, model.watch)
                 except NotFound:  # a device serves what this catalogue never had
                     _log.warning("unknown version", extra={"model": name, "version": number})
                     continue
@@ -179,7 +185,7 @@ class AlarmService:
 
     def _conclude(self, name: str, model: _Model) -> None:
         """Closes what the watermark has passed, in one transaction."""
-        watch = model.automation.watch
+        watch = model.watch
         reached = model.reach.watermark_us(watch.idle_s)
         if reached is None or model.seen_at is None:
             return
@@ -199,40 +205,7 @@ class AlarmService:
                 version.followed = _next(version, found)
                 store.set_followed(connection, name, version.followed)
                 _keep(connection, name, version, found, now)
-            self._retrain(connection, name, model.automation, watermark_us, now)
         model.watermark_us = watermark_us
-
-    def _retrain(
-        self,
-        connection: sql.Connection,
-        name: str,
-        automation: Automation,
-        watermark_us: int,
-        now: datetime,
-    ) -> None:
-        """Starts a retraining where an open alarm and the policy ask for one."""
-        champion = self._registry.model(connection, name).aliases.get(CHAMPION)
-        if champion is None or automation.retrain is None:
-            return
-        alarm = store.open_alarm_of(connection, name, champion)
-        last = next(iter(retrainings.listing(connection, name, limit=1)), None)
-        if alarm is None or not is_due(
-            alarmed=alarm.version,
-            champion=champion,
-            last=last,
-            watermark_us=watermark_us,
-            retrain=automation.retrain,
-        ):
-            return
-        retrainings.create(
-            connection,
-            model=name,
-            champion=champion,
-            alarm=alarm.id,
-            change_us=alarm.change_us,
-            asked_by=store.ACTOR,
-            now=now,
-        )
 
 
 def _add(version: _Version, stored: StoredSummary, *, is_new: bool) -> None:

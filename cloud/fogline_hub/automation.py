@@ -14,6 +14,9 @@ from fogline.records import Record
 Seconds = Annotated[float, Meta(gt=0, le=3.2e9)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 
+CHAMPION = "champion"
+"""The alias of the version that serves."""
+
 
 class Watch(Record, frozen=True, kw_only=True):
     """How windows are judged."""
@@ -43,7 +46,7 @@ class Retrain(Record, frozen=True, kw_only=True):
     """When a challenger is trained, on what, and what it has to beat."""
 
     trainer: Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    """`module:function`, installed on the hub: the contract is in `trainer.py`."""
+    """`module:function`, installed on the hub: the contract is in `retrain/trainer.py`."""
     params: dict[str, Any] = field(default_factory=dict)
     """Handed to the trainer as they are."""
     history_s: Seconds
