@@ -171,3 +171,12 @@ def test_any_bytes_are_refused_with_an_error_of_ours(
     with pytest.raises(FoglineError):
         device.orders.take(data)
     assert device.orders.current() is None
+
+
+def test_a_clock_that_jumps_after_it_was_confirmed_is_no_longer_believed(device: Device) -> None:
+    device.time.confirm(device.time.wall_us())
+    expired_us = device.time.wall_us() - 10
+    with pytest.raises(Untrusted, match="expired"):
+        device.orders.take(sealed(state(5), counter=1, expires_us=expired_us))
+    device.clock.jump(86_400)
+    assert device.orders.take(sealed(state(5), counter=1, expires_us=expired_us))

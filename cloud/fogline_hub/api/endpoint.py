@@ -41,7 +41,8 @@ class Call:
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """A number of the path or query; `InvalidInput` where it is none or out of bounds."""
         text = self.path.get(name, self.query.get(name, str(default)))
-        if not text.isascii() or not text.isdigit() or not low <= int(text[:19]) <= high:
+        is_number = text.isascii() and text.isdigit() and len(text) <= 19
+        if not is_number or not low <= int(text) <= high:
             raise InvalidInput(f"{name}={text[:40]!r} must be a number from {low} to {high}")
         return int(text)
 

@@ -19,7 +19,7 @@ from fogline.bundle import find_variant
 from fogline.clock import Clock
 from fogline.desired import DesiredModel, target_path
 from fogline.durable import make_private_folder
-from fogline.errors import Exhausted, FoglineError, Untrusted
+from fogline.errors import Exhausted, FoglineError, Unavailable, Untrusted
 from fogline.failpoints import reach
 from fogline.identity import Identity
 from fogline_edge.install.board import Board
@@ -39,6 +39,8 @@ from fogline_edge.install.records import InstallConfig, Installed, ModelReport
 from fogline_edge.install.state import Candidate, ModelState, StateFile
 from fogline_edge.install.store import HeldVersion, Store
 
+TRANSIENT = (Exhausted, Unavailable)
+"""What a load may fail with without saying anything of the version; it is tried again later."""
 _log = logging.getLogger(__name__)
 
 
@@ -146,6 +148,9 @@ class Installer:
         installed = _installed(name, candidate, held)
         try:
             self._activate(installed)
+        except TRANSIENT as e:
+            self._ledger.unmark(name)
+            return f"version {candidate.version} cannot be loaded now: {e}"
         except FoglineError as e:
             reason = f"version {candidate.version} does not load: {e}"
             self._ledger.reject(name, candidate.digest, candidate.generation, reason)
@@ -248,6 +253,9 @@ class Installer:
         reach("install.before_activate")
         try:
             self._activate(installed)
+        except TRANSIENT:  # the machine's state now, not the version's fault
+            self._ledger.unmark(desired.name)
+            raise
         except FoglineError as e:
             return self._refuse(desired, candidate, f"it does not load: {e}")
         self._serving[desired.name] = installed

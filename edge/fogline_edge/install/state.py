@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from fogline.desired import Digest, Name, Positive
 from fogline.durable import write_durably
+from fogline.errors import Exhausted
 from fogline.records import Record, canonical_json, decode_json
 from fogline_edge.install.store import VersionKey
 
@@ -122,7 +123,14 @@ class InstallState(Record, frozen=True, kw_only=True):
         return next((m for m in self.models if m.name == name), ModelState(name=name))
 
     def put(self, model: ModelState) -> "InstallState":
+        """With this model's state in place of the former one.
+
+        Raises:
+            Exhausted: the device holds `MAX_MODELS` others.
+        """
         others = tuple(m for m in self.models if m.name != model.name)
+        if len(others) >= MAX_MODELS:
+            raise Exhausted(f"{model.name} is too many: this device holds {MAX_MODELS} models")
         return InstallState(models=tuple(sorted((*others, model), key=lambda m: m.name)))
 
     def drop(self, name: str) -> "InstallState":

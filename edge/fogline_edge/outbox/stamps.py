@@ -38,13 +38,22 @@ class DeviceTime:
     def __init__(self, clock: Clock, *, boot: str, floor_us: int = 0) -> None:
         self._clock = clock
         self._boot = boot
-        self._is_confirmed = False
+        self._confirmed_offset_us: int | None = None
         self.floor_us = max(floor_us, RELEASED_US)
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the wall clock agreed with authenticated hub time in this boot."""
-        return self._is_confirmed
+        """Whether the wall clock agreed with authenticated hub time, and has not jumped since.
+
+        Without the second half a clock that jumps ahead would make every acknowledgement look
+        expired, among them the one that could put it right.
+        """
+        offset_us = self._confirmed_offset_us
+        return offset_us is not None and abs(self._offset_us() - offset_us) <= AGREEMENT_US
+
+    def _offset_us(self) -> int:
+        """Wall clock minus monotonic clock: constant but for adjustments of the wall clock."""
+        return self.wall_us() - round(self._clock.monotonic() * 1e6)
 
     def wall_us(self) -> int:
         return round(self._clock.now().timestamp() * 1e6)
@@ -54,7 +63,7 @@ class DeviceTime:
         quality = fleet_pb2.CLOCK_FLOOR
         if wall_us < self.floor_us - AGREEMENT_US:
             quality = fleet_pb2.CLOCK_UNSET
-        elif self._is_confirmed:
+        elif self.is_confirmed:
             quality = fleet_pb2.CLOCK_CONFIRMED
         return fleet_pb2.Stamp(
             boot_id=self._boot,
@@ -68,7 +77,8 @@ class DeviceTime:
         if hub_us <= 0:
             return
         self.floor_us = max(self.floor_us, hub_us)
-        self._is_confirmed = abs(self.wall_us() - hub_us) <= AGREEMENT_US
+        agrees = abs(self.wall_us() - hub_us) <= AGREEMENT_US
+        self._confirmed_offset_us = self._offset_us() if agrees else None
 
     def age_s(self, stamp: fleet_pb2.Stamp) -> float:
         """Seconds since `stamp`; 0 where no clock that was running then and now can tell.
