@@ -15,7 +15,7 @@ from fogline_hub.client import HubClient
 TICK_S = 0.02
 LOOK_S = 0.4
 SAY_S = 5.0
-SETTLE_S = 40.0
+SETTLE_S = 120.0
 """Longest wait for the last messages, and for what the hub has begun."""
 
 
