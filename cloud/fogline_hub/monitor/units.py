@@ -28,6 +28,11 @@ MANY_BLOCKS: Final = 30
 """With so many blocks on the smaller side, blocks cost nothing and are taken without proof."""
 FILE_ORDER_LEVEL: Final = 1e-3
 """How sure it must be that rows resemble their neighbours, where nobody said they are in order."""
+TIMES: Final = 10.0
+"""Autocorrelation times of a block, at least."""
+ENOUGH_BLOCKS: Final = 12
+"""While a side has so many blocks, they are up to twice as long: a block's end still resembles the
+next one's beginning, which makes the test of a contiguous window a little too keen."""
 LOOKED_ROWS: Final = 20_000
 """Rows of a side in which likeness is looked for."""
 MAX_UNITS: Final = 300
@@ -140,8 +145,8 @@ def _blocks(reference: Side, current: Side, *, forced: bool) -> UnitPlan:
     if not forced and not timed and p > FILE_ORDER_LEVEL:
         return _rows(reference, current, "rows; neighbours in the file are not alike")
     tau = _longest_time(ordered)
-    length = block_rows(tau)
     smallest = min(reference.rows, current.rows)
+    length = max(block_rows(tau, TIMES), min(block_rows(tau, 2 * TIMES), smallest // ENOUGH_BLOCKS))
     if not forced and p > 0.05 and smallest < MANY_BLOCKS * length:
         return _rows(reference, current, "rows; neighbours in time are not alike")
     first = _cut(sides[0][1], length)
