@@ -7,7 +7,7 @@ STAMP := $(VENV)/.dev-stamp
 DEMO_STAMP := $(VENV)/.demo-stamp
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow lint format bench protos lock clean
+.PHONY: help setup demo test test-slow faults lint format bench protos lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,8 +34,11 @@ demo: $(DEMO_STAMP) ## the whole loop on fifty years of real weather (ARGS="--se
 test: $(STAMP) ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-slow: $(STAMP) ## what takes minutes: the demo on five seeds, long simulations
+test-slow: $(STAMP) ## what takes minutes: the demo on five seeds, crashes of the whole loop
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+faults: $(STAMP) ## kill the whole loop at every write boundary
+	$(BIN)/python -m pytest -m slow --timeout 600 tests/faults $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

@@ -1,11 +1,12 @@
 """The years go by: every day is asked of one station, and its outcome told to it some days later.
 
-One thread a station. Asks with NVIDIA's client of the Open Inference Protocol, tells outcomes with
-Fogline's; the two share a process, which is what applications do.
+Two threads a station, because what asks and what learns the truth later are two applications: one
+asks with NVIDIA's client of the Open Inference Protocol, the other tells outcomes with Fogline's,
+and waits for the disk each time.
 """
 
+import queue
 import threading
-from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,18 @@ from fogline.errors import FoglineError
 CALL_TIMEOUT_S = 10.0
 MAX_FAILURES = 10
 """Failed calls of a station after which it gives up; one is enough to fail the demonstration."""
+
+
+MAX_UNTOLD = 100
+"""Predictions of a station whose outcome has not been told; more wait to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prediction that waits for its outcome."""
+
+    day: int
+    prediction: str
 
 
 @dataclass(slots=True)
@@ -85,9 +98,11 @@ class Replay:
 
     def __enter__(self) -> "Replay":
         for number, address in enumerate(self.addresses):
-            thread = threading.Thread(target=self._run, args=(number, address), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            asked: queue.Queue[Asked | None] = queue.Queue(MAX_UNTOLD)
+            for work in (self._ask_all, self._tell_all):
+                thread = threading.Thread(target=work, args=(number, address, asked), daemon=True)
+                thread.start()
+                self._threads.append(thread)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,25 +114,29 @@ class Replay:
     def is_over(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self, number: int, address: str) -> None:
+    def _ask_all(self, number: int, address: str, asked: "queue.Queue[Asked | None]") -> None:
         traffic = self.traffic[number]
-        asking = triton.InferenceServerClient(address)
-        with asking, Client(address, timeout_s=CALL_TIMEOUT_S) as telling:
-            waiting: deque[tuple[int, str]] = deque()
+        with triton.InferenceServerClient(address) as client:
             for day in range(self.first_day + number, self.weather.days, len(self.addresses)):
                 if not self.clock.wait_for(day) or traffic.failures >= MAX_FAILURES:
                     break
-                prediction = self._ask(asking, day, number)
+                prediction = self._ask(client, day, number)
                 if prediction:
-                    waiting.append((day, prediction))
-                while waiting and waiting[0][0] + self.delay_days <= day:
-                    self._tell(telling, *waiting.popleft(), traffic)
+                    asked.put(Asked(day, prediction))
                 self.clock.done(number, day)
             else:
                 # The data end here; the last outcomes come all the same.
                 self.clock.done(number, self.weather.days)
-                for day, prediction in waiting:
-                    self._tell(telling, day, prediction, traffic)
+        asked.put(None)
+
+    def _tell_all(self, number: int, address: str, asked: "queue.Queue[Asked | None]") -> None:
+        traffic = self.traffic[number]
+        with Client(address, timeout_s=CALL_TIMEOUT_S) as client:
+            while (one := asked.get()) is not None:
+                due = min(one.day + self.delay_days, self.weather.days - 1)
+                if not self.clock.wait_for(due):
+                    return
+                self._tell(client, one.day, one.prediction, traffic)
 
     def _ask(self, client: triton.InferenceServerClient, day: int, number: int) -> str:
         """One day's question; returns the prediction's id, empty if it failed."""

@@ -31,7 +31,7 @@ rather."""
 PACE = Pace(
     full=600.0,
     working=SEASON_S / 86_400 / 15,
-    max_lag_days=1.5 * SEASON_S / 86_400,
+    max_lag_days=3 * SEASON_S / 86_400,
     max_skew_days=12,
 )
 
