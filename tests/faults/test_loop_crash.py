@@ -29,9 +29,9 @@ STREAMS = {"samples-sum": "sample", "feedback": "feedback", "summaries": "summar
 AGENT_POINTS = [p for p in POINTS if p.startswith(("outbox.", "publish."))]
 INSTALL_POINTS = [p for p in POINTS if p.startswith("install.")]
 HUB_POINTS = [p for p in POINTS if p.startswith(("ingest.", "catalogue."))]
+RETRAIN_POINTS = [p for p in POINTS if p.startswith("retrain.")]
+"""Killed in `test_retrain_crash.py`, where there is something to retrain."""
 ROUNDS = 12
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class Loop:
@@ -121,10 +121,13 @@ def loop(hub_folder: HubFolder, tmp_path: Path) -> Iterator[Loop]:
 
 
 def test_every_point_is_in_one_of_the_lists() -> None:
-    assert sorted(AGENT_POINTS + INSTALL_POINTS + HUB_POINTS) == sorted(POINTS)
+    listed = AGENT_POINTS + INSTALL_POINTS + HUB_POINTS + RETRAIN_POINTS
+    assert sorted(listed) == sorted(POINTS)
 
 
 @pytest.mark.parametrize("point", AGENT_POINTS)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_agent_killed_while_it_writes_or_sends(loop: Loop, point: str) -> None:
     for _ in range(ROUNDS):
         loop.talk()
@@ -142,6 +145,8 @@ def test_an_agent_killed_while_it_writes_or_sends(loop: Loop, point: str) -> Non
 
 
 @pytest.mark.parametrize("point", HUB_POINTS)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_hub_whose_process_is_killed_while_it_stores(loop: Loop, point: str) -> None:
     loop.restart_hub(f"{point}:2")
     victim = "ingest" if point.startswith("ingest.") else "api"
@@ -163,6 +168,8 @@ def test_a_hub_whose_process_is_killed_while_it_stores(loop: Loop, point: str) -
 
 
 @pytest.mark.parametrize("point", INSTALL_POINTS)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_agent_killed_while_it_installs_serves_one_whole_version(loop: Loop, point: str) -> None:
     loop.talk()
     loop.restart_agent(point)
@@ -177,6 +184,8 @@ def test_an_agent_killed_while_it_installs_serves_one_whole_version(loop: Loop, 
 
 
 @pytest.mark.parametrize("victim", ["broker", "signer", "ingest", "api"])
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_each_process_of_the_hub_killed_under_traffic(loop: Loop, victim: str) -> None:
     pid = loop.hub.pids()[victim]
     for _ in range(ROUNDS):
