@@ -2,7 +2,7 @@
 
     python -m benchmarks.capture
 
-A request waits for `prediction_id` and `observe`; the rest happens on the capture thread, where
+A request waits for `prediction_ids` and `observe`; the rest happens on the capture thread, where
 rows that came together are counted together. A classifier with 30 inputs, one row a request.
 """
 
@@ -20,7 +20,6 @@ from fogline_edge.capture import Capture, CaptureConfig
 from fogline_edge.outbox import Outbox
 from fogline_edge.serving import Observation
 from fogline_edge.serving.models import ServedModel
-from fogline_edge.serving.requests import Request
 from tests.models import save_identity
 
 FEATURES = 30
@@ -45,10 +44,10 @@ def observations(served: ServedModel, generator: np.random.Generator) -> list[Ob
                 "label": np.array([n % 2]),
                 "probabilities": np.array([[0.5, 0.5]], np.float32),
             },
-            rows=1,
-            event_us=1_780_000_000_000_000 + n,
-            prediction_id="",
-            latency_us=100,
+            rows=(1,),
+            event_us=(1_780_000_000_000_000 + n,),
+            prediction_ids=("",),
+            latency_us=(100,),
         )
         for n in range(REQUESTS)
     ]
@@ -74,11 +73,8 @@ def main() -> None:
 
         began = time.perf_counter()
         for o in batch:
-            request = Request(
-                id="", inputs=o.inputs, outputs=(), rows=1, event_us=o.event_us, timeout_s=None
-            )
-            capture.prediction_id(served, request, o.outputs)
-        timed("prediction_id, a request", time.perf_counter() - began, REQUESTS)
+            capture.prediction_ids(served, o.rows, o.event_us, o.outputs)
+        timed("prediction_ids, a request", time.perf_counter() - began, REQUESTS)
         began = time.perf_counter()
         for o in batch:
             capture.observe((o,))

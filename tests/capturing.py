@@ -18,7 +18,6 @@ from fogline_edge.capture import Capture, CaptureConfig
 from fogline_edge.outbox import Outbox
 from fogline_edge.serving import Observation
 from fogline_edge.serving.models import ServedModel
-from fogline_edge.serving.requests import Request
 from tests.models import save_identity
 
 LABELS = ("0", "1", "2")
@@ -84,10 +83,7 @@ class Device:
     def serve(self, x: Array, *, event_us: int = START_US, latency_us: int = 100) -> str:
         """One answered request; returns its prediction id."""
         outputs = outputs_of(x)
-        request = Request(
-            id="", inputs={"x": x}, outputs=(), rows=len(x), event_us=event_us, timeout_s=None
-        )
-        prediction_id = self.capture.prediction_id(self.served, request, outputs)
+        (prediction_id,) = self.capture.prediction_ids(self.served, (len(x),), (event_us,), outputs)
         self.capture.observe([self.observation(x, outputs, event_us, prediction_id, latency_us)])
         return prediction_id
 
@@ -103,10 +99,10 @@ class Device:
             served=self.served,
             inputs={"x": x},
             outputs=outputs,
-            rows=len(x),
-            event_us=event_us,
-            prediction_id=prediction_id,
-            latency_us=latency_us,
+            rows=(len(x),),
+            event_us=(event_us,),
+            prediction_ids=(prediction_id,),
+            latency_us=(latency_us,),
         )
 
     def summaries(self) -> list[fleet_pb2.Summary]:

@@ -96,9 +96,12 @@ class Notebook:
         self.seen: list[Observation] = []
         self.given = 0
 
-    def prediction_id(self, served: object, request: object, outputs: object) -> str:
-        self.given += 1
-        return f"p-{self.given}"
+    def prediction_ids(
+        self, served: object, rows: Sequence[int], event_us: object, outputs: object
+    ) -> list[str]:
+        first = self.given + 1
+        self.given += len(rows)
+        return [f"p-{n}" for n in range(first, self.given + 1)]
 
     def observe(self, batch: Sequence[Observation]) -> None:
         self.seen += batch

@@ -124,10 +124,10 @@ def test_failed_requests_are_counted_as_failures(device: Device) -> None:
         served=device.served,
         inputs={},
         outputs={},
-        rows=0,
-        event_us=START_US,
-        prediction_id="",
-        latency_us=5,
+        rows=(0,),
+        event_us=(START_US,),
+        prediction_ids=(),
+        latency_us=(5,),
         error=InvalidInput("bad"),
     )
     device.capture.observe([failed])
@@ -249,10 +249,10 @@ def test_strings_wide_tensors_and_wide_integers_travel_and_too_long_ones_stay(
                     "big": np.array([2**64 - 1, 1, 2], np.uint64),
                 },
                 outputs={"score": np.array([0.5, 1.5, np.nan])},
-                rows=3,
-                event_us=START_US,
-                prediction_id="abc",
-                latency_us=1,
+                rows=(3,),
+                event_us=(START_US,),
+                prediction_ids=("abc",),
+                latency_us=(1,),
             )
         ]
     )

@@ -210,15 +210,15 @@ def test_refused_requests_of_a_known_model_are_observed_as_failures(
     channel.call(INFER, pair())
     first, second = notebook.seen
     assert isinstance(first.error, FoglineError)
-    assert (first.rows, first.outputs, first.prediction_id) == (0, {}, "")
-    assert (second.error, second.rows, list(second.outputs)) == (None, 1, ["y"])
+    assert (first.rows, first.outputs, first.prediction_ids) == ((0,), {}, ())
+    assert (second.error, list(second.rows), list(second.outputs)) == (None, [1], ["y"])
 
 
 def test_a_faulty_observer_fails_no_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Faulty(Notebook):
-        def prediction_id(self, *_: object) -> str:
+        def prediction_ids(self, *_: object) -> list[str]:
             raise RuntimeError("no id")
 
         def observe(self, *_: object) -> None:

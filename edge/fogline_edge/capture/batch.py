@@ -1,7 +1,7 @@
 """Requests of one version and window put together, as columns over all their rows."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,17 @@ class Batch:
     """Answered requests, at least one, of one version that gave the same outputs.
 
     Attributes:
-        observations: The requests, in order; rows of the first come first.
+        observations: The stacks, in order; rows of the first come first.
+        counts: Rows of each request, int64 [requests].
+        event_us: Event time of each request, int64 [requests], Unix microseconds.
         rows: Rows of all of them together.
     """
 
     def __init__(self, observations: Sequence[Observation]) -> None:
         self.observations = observations
-        self.rows = sum(o.rows for o in observations)
+        self.counts = np.array([n for o in observations for n in o.rows], dtype=np.int64)
+        self.event_us = np.array([t for o in observations for t in o.event_us], dtype=np.int64)
+        self.rows = int(self.counts.sum())
         self._schema = observations[0].served.schema
         self._tensors: dict[Side, dict[str, Array]] = {
             "inputs": self._joined("inputs"),
@@ -51,14 +55,13 @@ class Batch:
             for name, column in columns_of(field, there[field.name])
         }
 
-    def per_row(self, of_request: Sequence[int]) -> NDArray[np.int64]:
-        """One value a request, repeated for each of its rows: int64 [rows]."""
-        return np.repeat(
-            np.asarray(of_request, dtype=np.int64), [o.rows for o in self.observations]
-        )
+    def requests_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which request each of the `rows` (places) is of: int64 [len(rows)]."""
+        return np.searchsorted(np.cumsum(self.counts), rows, side="right").astype(np.int64)
 
-    def row_in_request(self) -> NDArray[np.int64]:
-        return np.concatenate([np.arange(o.rows) for o in self.observations])
+    def first_rows(self) -> NDArray[np.int64]:
+        """Place of the first row of each request, int64 [requests]."""
+        return np.cumsum(self.counts) - self.counts
 
     def _joined(self, side: Side) -> dict[str, Array]:
         joined: dict[str, Array] = {}
@@ -66,10 +69,44 @@ class Batch:
             parts = [getattr(o, side).get(field.name) for o in self.observations]
             if (
                 all(
-                    p is not None and p.ndim > 0 and p.shape[0] == o.rows
+                    p is not None and p.ndim > 0 and p.shape[0] == sum(o.rows)
                     for p, o in zip(parts, self.observations, strict=True)
                 )
                 and len({p.shape[1:] for p in parts}) == 1
             ):
                 joined[field.name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return joined
+
+
+def by_window(
+    observation: Observation, window_of: Callable[[int], int]
+) -> Iterator[tuple[int, Observation]]:
+    """A stack as (window, its requests of that window); most are of one, and then it is whole."""
+    windows = [window_of(t) for t in observation.event_us]
+    if len(set(windows)) == 1:
+        yield windows[0], observation
+        return
+    owner = np.repeat(np.arange(len(windows)), observation.rows)
+    for window in dict.fromkeys(windows):
+        chosen = [i for i, w in enumerate(windows) if w == window]
+        yield window, _part(observation, chosen, np.isin(owner, chosen))
+
+
+def _part(observation: Observation, chosen: list[int], mask: NDArray[np.bool_]) -> Observation:
+    """Some requests of a stack; `mask` [rows] says which rows are theirs."""
+
+    def rows_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return {n: a[mask] for n, a in arrays.items() if a.ndim and len(a) == len(mask)}
+
+    def of(values: Sequence[Any]) -> list[Any]:
+        return [values[i] for i in chosen]
+
+    return Observation(
+        served=observation.served,
+        inputs=rows_of(observation.inputs),
+        outputs=rows_of(observation.outputs),
+        rows=of(observation.rows),
+        event_us=of(observation.event_us),
+        prediction_ids=of(observation.prediction_ids),
+        latency_us=of(observation.latency_us),
+    )

@@ -27,7 +27,7 @@ class ObservationBuffer:
         self._counter = counter
         self._lock = threading.Lock()
         self._waiting: deque[Observation] = deque()
-        self._bytes = 0
+        self._bytes = self._requests = 0
         self._missed_requests = self._missed_rows = 0
 
     def put(self, batch: Sequence[Observation]) -> bool:
@@ -36,19 +36,22 @@ class ObservationBuffer:
         with self._lock:
             for observation in batch:
                 size = _size(observation)
-                if observation.error is None:
-                    self._counter.add_rows(observation.rows)
+                requests = len(observation.rows)
+                rows = 0 if observation.error else sum(observation.rows)
+                if rows:
+                    self._counter.add_rows(rows)
                 if (
-                    len(self._waiting) >= config.max_buffer_requests
+                    self._requests + requests > config.max_buffer_requests
                     or self._bytes + size > config.max_buffer_bytes
                 ):
-                    self._missed_requests += 1
-                    self._missed_rows += 0 if observation.error else observation.rows
+                    self._missed_requests += requests
+                    self._missed_rows += rows
                 else:
                     self._waiting.append(observation)
+                    self._requests += requests
                     self._bytes += size
             return (
-                2 * len(self._waiting) >= config.max_buffer_requests
+                2 * self._requests >= config.max_buffer_requests
                 or 2 * self._bytes >= config.max_buffer_bytes
             )
 
@@ -56,7 +59,8 @@ class ObservationBuffer:
         with self._lock:
             drained = Drained(self._waiting, self._missed_requests, self._missed_rows)
             self._waiting = deque()
-            self._bytes = self._missed_requests = self._missed_rows = 0
+            self._bytes = self._requests = 0
+            self._missed_requests = self._missed_rows = 0
             return drained
 
 

@@ -81,15 +81,15 @@ def pick(
             flat = column.reshape(len(rows), -1)
             for i in range(len(rows)):
                 keep[i] &= all(len(_bytes_of(v)) <= config.max_text_bytes for v in flat[i])
-    ids = batch.observations
-    owner = np.repeat(np.arange(len(ids)), [o.rows for o in ids])[rows]
-    event_us = batch.per_row([o.event_us for o in ids])[rows]
+    rows = rows[keep]
+    owner = batch.requests_of(rows)
+    ids = [i for o in batch.observations for i in o.prediction_ids]
     return SampleBlock(
         inputs={n: a[keep] for n, a in inputs.items()},
         outputs={n: a[keep] for n, a in outputs.items()},
-        prediction_ids=tuple(ids[i].prediction_id for i in owner[keep].tolist()),
-        row_in_request=batch.row_in_request()[rows][keep],
-        event_us=event_us[keep],
+        prediction_ids=tuple(ids[i] for i in owner.tolist()),
+        row_in_request=rows - batch.first_rows()[owner],
+        event_us=batch.event_us[owner],
         probability=probability[keep],
         policy=policy,
     )

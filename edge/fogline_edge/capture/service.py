@@ -19,6 +19,7 @@ from fogline.schema import Schema
 from fogline.summaries import Reference, category_text
 from fogline.tensors import Array
 from fogline.wire.edge_pb2 import FeedbackRequest
+from fogline_edge.capture.batch import by_window
 from fogline_edge.capture.buffer import Drained, ObservationBuffer
 from fogline_edge.capture.config import CaptureConfig
 from fogline_edge.capture.counter import ServedCounter
@@ -34,7 +35,6 @@ from fogline_edge.capture.track import UNSAMPLED, Track
 from fogline_edge.outbox import Outbox
 from fogline_edge.serving.models import ServedModel
 from fogline_edge.serving.observer import Observation
-from fogline_edge.serving.requests import Request
 
 _log = logging.getLogger(__name__)
 
@@ -131,20 +131,25 @@ class Capture:
             self._make_room()
             self._tracks[model, version] = track
 
-    def prediction_id(
-        self, served: ServedModel, request: Request, outputs: Mapping[str, Array]
-    ) -> str:
+    def prediction_ids(
+        self,
+        served: ServedModel,
+        rows: Sequence[int],
+        event_us: Sequence[int],
+        outputs: Mapping[str, Array],
+    ) -> Sequence[str]:
         """See `Observer`."""
         track = self._opened(served)
         predictions = track.predictions(served.schema)
-        return self._ids.make(
-            track.key,
-            served.version,
-            request.event_us,
-            request.rows,
-            predictions.classes(outputs, request.rows),
-            predictions.bits,
-        )
+        classes = predictions.classes(outputs, sum(rows))
+        made, start = [], 0
+        for count, at in zip(rows, event_us, strict=True):
+            mine = classes[start : start + count]
+            start += count
+            made.append(
+                self._ids.make(track.key, served.version, at, count, mine, predictions.bits)
+            )
+        return made
 
     def observe(self, batch: Sequence[Observation]) -> None:
         """See `Observer`."""
@@ -213,12 +218,12 @@ class Capture:
             track = self._opened(served)
             track.touch(now)
             if observation.error is not None:
-                track.add_failure(observation)
+                track.add_failures(observation)
                 self._relieve(track)
                 continue
-            window = track.window_of(observation.event_us)
-            key = (id(served), window, tuple(observation.outputs))
-            groups.setdefault(key, []).append(observation)
+            for window, part in by_window(observation, track.window_of):
+                key = (id(served), window, tuple(observation.outputs))
+                groups.setdefault(key, []).append(part)
         for group in groups.values():
             track = self._opened(group[0].served)
             self._tracks[track.model, track.version] = self._tracks.pop(
@@ -228,7 +233,7 @@ class Capture:
                 track.add(group, now, self._generator, self._config)
             except Exception:  # one request's odd arrays must not cost the others their counts
                 _log.exception("not summarised", extra={"model": group[0].served.label})
-                track.unsummarised += sum(o.rows for o in group)
+                track.unsummarised += sum(sum(o.rows) for o in group)
             self._relieve(track)
         self._report_missed(drained)
 

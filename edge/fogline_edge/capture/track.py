@@ -18,6 +18,7 @@ from fogline_edge.capture.prediction_ids import model_key
 from fogline_edge.capture.predictions import Predictions
 from fogline_edge.capture.samples import SampleBlock, joined, pick, to_messages
 from fogline_edge.capture.sampling import HourlyBudget, draw, wanted_probabilities
+from fogline_edge.serving.models import ServedModel
 from fogline_edge.serving.observer import Observation
 
 UNSAMPLED = CapturePolicy(sample_rate=0.0)
@@ -91,22 +92,22 @@ class Track:
         """Counts and samples requests of one window that all gave the same outputs.
 
         Args:
-            observations: At least one, none failed.
+            observations: At least one, none failed, each one within the window.
             now: Monotonic seconds.
             generator: For the draw.
             config: The bounds.
         """
         batch = Batch(observations)
-        scope = self._scope(observations[0])
+        scope = self._scope(observations[0].served, observations[0].event_us[0])
         partial = self._partial(scope)
         try:
             partial.add(
                 batch.columns("inputs"),
                 batch.columns("outputs"),
                 rows=batch.rows,
-                requests=len(observations),
-                event_us=[o.event_us for o in observations],
-                latency_us=[o.latency_us for o in observations],
+                requests=len(batch.counts),
+                event_us=batch.event_us,
+                latency_us=[t for o in observations for t in o.latency_us],
             )
             self.rows += batch.rows
         except InvalidInput:
@@ -136,9 +137,10 @@ class Track:
             self._blocks.setdefault(scope, []).append(block)
             self.sample_bytes += block.size_bytes
 
-    def add_failure(self, observation: Observation) -> None:
-        """Counts a request that failed."""
-        self._partial(self._scope(observation)).add_failures(1)
+    def add_failures(self, observation: Observation) -> None:
+        """Counts requests that failed."""
+        for event_us in observation.event_us:
+            self._partial(self._scope(observation.served, event_us)).add_failures(1)
 
     def add_labelled(self, event_us: int, actual: str, predicted: str) -> None:
         """Counts an outcome in the window of its prediction's event time."""
@@ -176,14 +178,13 @@ class Track:
         self.unsummarised += self.rows
         self.rows = self.sample_bytes = 0
 
-    def _scope(self, observation: Observation) -> Scope:
-        served = observation.served
+    def _scope(self, served: ServedModel, event_us: int) -> Scope:
         return Scope(
             model=self.model,
             version=self.version,
             variant=served.variant,
             generation=served.generation,
-            window_start_us=self.window_of(observation.event_us),
+            window_start_us=self.window_of(event_us),
             window_us=self.policy.window_s * 1_000_000,
         )
 

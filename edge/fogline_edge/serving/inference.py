@@ -127,10 +127,10 @@ class Inference:
                 served=opened.lease.served,
                 inputs=opened.request.inputs,
                 outputs={} if error else outputs,
-                rows=opened.request.rows,
-                event_us=opened.request.event_us,
-                prediction_id=prediction_id,
-                latency_us=self._since_us(opened.arrived),
+                rows=(opened.request.rows,),
+                event_us=(opened.request.event_us,),
+                prediction_ids=() if error else (prediction_id,),
+                latency_us=(self._since_us(opened.arrived),),
                 error=error,
             )
         )
@@ -157,7 +157,11 @@ class Inference:
 
     def _prediction_id(self, opened: _Open, outputs: Mapping[str, Array]) -> str:
         try:
-            return self._observer.prediction_id(opened.lease.served, opened.request, outputs)
+            request = opened.request
+            (made,) = self._observer.prediction_ids(
+                opened.lease.served, (request.rows,), (request.event_us,), outputs
+            )
+            return made
         except Exception:  # an observer's fault is not the request's
             _LOG.exception("no prediction id", extra={"model": opened.lease.served.label})
             return ""
@@ -170,10 +174,10 @@ class Inference:
                 served=served,
                 inputs={},
                 outputs={},
-                rows=0,
-                event_us=arrived_us,
-                prediction_id="",
-                latency_us=self._since_us(arrived),
+                rows=(0,),
+                event_us=(arrived_us,),
+                prediction_ids=(),
+                latency_us=(self._since_us(arrived),),
                 error=error,
             )
         )

@@ -1,39 +1,78 @@
-"""The seam to capture: who wants to know what was served."""
+"""The seam to capture: who wants to know what was served.
+
+Who answers tells it of whole stacks, because at full traffic a call and an object for each request
+would cost more than a small model's run.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from fogline.errors import FoglineError
 from fogline.tensors import Array
 from fogline_edge.serving.models import ServedModel
-from fogline_edge.serving.requests import Request
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One answered request. Arrays may be read-only views of the message; none is changed later."""
+    """Requests of one version that were answered together, or failed together.
 
-    served: ServedModel
-    inputs: Mapping[str, Array]
-    outputs: Mapping[str, Array]
-    """All outputs that were asked for; empty if `error` is set."""
-    rows: int
-    event_us: int
-    """Event time, Unix microseconds."""
-    prediction_id: str
-    latency_us: int
-    """From the call's arrival to its answer, microseconds."""
-    error: FoglineError | None = None
+    The arrays may be read-only views of messages' memory or of what the runner gave; the observer
+    owns them from then on: nobody changes them later, or writes into the memory behind them.
+
+    Attributes:
+        served: What answered.
+        inputs: By name; of several requests stacked along the first dimension, in their order.
+            Empty where the request was refused before it was read.
+        outputs: The same, all that were asked for; empty if `error` is set.
+        rows: Of each request; so many entries of a stacked tensor are its.
+        event_us: Event time of each, Unix microseconds.
+        prediction_ids: Of each, "" where it has none; empty if `error` is set.
+        latency_us: From each call's arrival to its answer, microseconds.
+        error: Why all of them failed.
+    """
+
+    __slots__ = (
+        "error", "event_us", "inputs", "latency_us", "outputs", "prediction_ids", "rows", "served",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        served: ServedModel,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        rows: Sequence[int],
+        event_us: Sequence[int],
+        prediction_ids: Sequence[str],
+        latency_us: Sequence[int],
+        error: FoglineError | None = None,
+    ) -> None:
+        self.served = served
+        self.inputs = inputs
+        self.outputs = outputs
+        self.rows = rows
+        self.event_us = event_us
+        self.prediction_ids = prediction_ids
+        self.latency_us = latency_us
+        self.error = error
 
 
 class Observer(Protocol):
     """Implemented by capture. A fault here is logged and never fails a request."""
 
-    def prediction_id(
-        self, served: ServedModel, request: Request, outputs: Mapping[str, Array]
-    ) -> str:
-        """The id that feedback will name; empty if this prediction takes none."""
+    def prediction_ids(
+        self,
+        served: ServedModel,
+        rows: Sequence[int],
+        event_us: Sequence[int],
+        outputs: Mapping[str, Array],
+    ) -> Sequence[str]:
+        """The ids that feedback will name, one a request; "" for one that takes none.
+
+        Args:
+            served: What answered.
+            rows: Of each request.
+            event_us: Event time of each, Unix microseconds.
+            outputs: What is answered, stacked as in `Observation`.
+        """
 
     def observe(self, batch: Sequence[Observation]) -> None:
         """Takes note of answered requests; must not block."""
@@ -42,13 +81,14 @@ class Observer(Protocol):
 class NullObserver:
     """Notes nothing and gives no ids."""
 
-    def prediction_id(
+    def prediction_ids(
         self,
         served: ServedModel,  # noqa: ARG002 - the Protocol's
-        request: Request,  # noqa: ARG002
+        rows: Sequence[int],
+        event_us: Sequence[int],  # noqa: ARG002
         outputs: Mapping[str, Array],  # noqa: ARG002
-    ) -> str:
-        return ""
+    ) -> Sequence[str]:
+        return ("",) * len(rows)
 
     def observe(self, batch: Sequence[Observation]) -> None:
         pass
