@@ -63,7 +63,7 @@ def main() -> None:
         outbox = Outbox.open(folder / "outbox.db")
         capture = Capture(outbox, folder, config=CaptureConfig(max_buffer_requests=REQUESTS))
         session = Session.open(save_identity(folder / "m.onnx"), ModelPlan())
-        served = ServedModel(name="m", version=1, schema=SCHEMA, session=session)
+        served = ServedModel(name="m", version=1, schema=SCHEMA, runner=session)
         table = np.random.default_rng(1).normal(size=(5000, FEATURES)).astype(np.float32)
         reference = build_reference(
             {n: table[:, i] for i, n in enumerate(NAMES)}, {"label": np.arange(5000) % 2}

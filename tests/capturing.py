@@ -75,7 +75,7 @@ class Device:
             name="iris",
             version=version,
             schema=SCHEMA,
-            session=Session.open(save_identity(folder / "identity.onnx"), ModelPlan()),
+            runner=Session.open(save_identity(folder / "identity.onnx"), ModelPlan()),
             variant="fp32",
             generation=7,
         )

@@ -24,7 +24,7 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 def served_model(path: Path, name: str = "m", version: int = 1) -> ServedModel:
     session = Session.open(path, ModelPlan(), label=f"model {name}@{version}")
     schema = Schema(inputs=session.inputs, outputs=session.outputs)
-    return ServedModel(name=name, version=version, schema=schema, session=session)
+    return ServedModel(name=name, version=version, schema=schema, runner=session)
 
 
 def models_of(*served: ServedModel) -> Models:

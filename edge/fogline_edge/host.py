@@ -65,7 +65,8 @@ class ModelHost:
                 name=installed.name,
                 version=installed.version,
                 schema=installed.manifest.schema,
-                session=session,
+                runner=session,
+                plan=self._plan,
                 variant=installed.variant,
                 digest=installed.digest,
                 generation=installed.generation,
@@ -170,5 +171,5 @@ def _reference(folder: Path, manifest: Manifest) -> Reference:
 def _release(old: ServedModel | None) -> None:
     """Closes a drained version's session and lets its memory go now, not at some later cycle."""
     if old is not None:
-        old.session.close()
+        old.runner.close()
         gc.collect()

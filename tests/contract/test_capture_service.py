@@ -234,7 +234,7 @@ def test_strings_wide_tensors_and_wide_integers_travel_and_too_long_ones_stay(
         ),
         outputs=(Field(name="score", datatype="FP64", shape=(-1,), role="score"),),
     )
-    served = ServedModel(name="mixed", version=1, schema=schema, session=device.served.session)
+    served = ServedModel(name="mixed", version=1, schema=schema, runner=device.served.runner)
     device.capture.set_policy("mixed", 1, ALL, Reference())
     image = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
     device.capture.observe(

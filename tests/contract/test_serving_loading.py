@@ -64,10 +64,10 @@ def test_a_bundle_serves_its_preferred_variant_under_its_own_schema(tmp_path: Pa
     assert served.digest == read_bundle(folder).digest
     assert served.schema == SCHEMA
     x = {"x": np.ones((1, 2), np.float32)}
-    assert served.session.run(x)["y"].tolist() == [[1, 1]]
+    assert served.runner.run(x)["y"].tolist() == [[1, 1]]
     other = open_(folder, "rain", "int8-dynamic")
     assert (other.name, other.variant) == ("rain", "int8-dynamic")
-    assert other.session.run(x)["y"].tolist() == [[2, 2]]
+    assert other.runner.run(x)["y"].tolist() == [[2, 2]]
     with running(models_of(served)) as address, Client(address) as client:
         (model,) = client.status().models
         assert (model.variant, model.digest) == ("fp32", served.digest)
@@ -172,5 +172,5 @@ def test_external_data_is_never_read_from_elsewhere(tmp_path: Path, location: st
 def test_external_data_beside_the_file_is_served(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(np.arange(4, dtype=np.float32).tobytes())
     served = open_(hostile_models.save_external(tmp_path / "m.onnx", "weights"), "m")
-    answer = served.session.run({"x": np.ones((1, 4), np.float32)})
+    answer = served.runner.run({"x": np.ones((1, 4), np.float32)})
     assert answer["y"].tolist() == [[1, 2, 3, 4]]

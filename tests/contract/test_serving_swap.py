@@ -61,7 +61,7 @@ def test_no_request_fails_while_versions_are_swapped_under_load(tmp_path: Path) 
             assert more_come(answers)
             drained = models.swap("m", new)
             assert drained is old
-            drained.session.close()
+            drained.runner.close()
         assert more_come(answers)
         stop.set()
         for asker in askers:

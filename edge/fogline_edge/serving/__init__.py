@@ -2,21 +2,23 @@
 
 from fogline_edge.serving.calls import Call, FrontAdapter
 from fogline_edge.serving.config import ServingConfig
-from fogline_edge.serving.models import Lease, ModelCounts, Models, ServedModel
+from fogline_edge.serving.models import Entry, ModelCounts, Models, NotLoaded, Runner, ServedModel
 from fogline_edge.serving.observer import NullObserver, Observation, Observer
 from fogline_edge.serving.requests import Request
 from fogline_edge.serving.server import Server
 
 __all__ = [
     "Call",
+    "Entry",
     "FrontAdapter",
-    "Lease",
     "ModelCounts",
     "Models",
+    "NotLoaded",
     "NullObserver",
     "Observation",
     "Observer",
     "Request",
+    "Runner",
     "ServedModel",
     "Server",
     "ServingConfig",

@@ -19,7 +19,7 @@ from fogline.wire.open_inference_pb2 import (
 )
 from fogline_edge.serving.calls import Call
 from fogline_edge.serving.config import ServingConfig
-from fogline_edge.serving.models import Lease, Models, ServedModel
+from fogline_edge.serving.models import Entry, Models, ServedModel
 from fogline_edge.serving.observer import Observation, Observer
 from fogline_edge.serving.requests import Request, read_request
 from fogline_edge.serving.scheduler import Job, Outcome
@@ -36,7 +36,7 @@ class _Open:
     """A request between its arrival and its answer."""
 
     call: Call
-    lease: Lease
+    lease: Entry
     request: Request
     arrived: float
 
@@ -61,11 +61,11 @@ class Inference:
         try:
             request = read_request(message, served.schema, arrived_us, served.label)
         except FoglineError as e:
-            lease.release(failed=True)
+            lease.release(failures=1)
             self._observe_refused(served, arrived, arrived_us, e)
             raise
         except BaseException:
-            lease.release(failed=True)
+            lease.release(failures=1)
             raise
         opened = _Open(call=call, lease=lease, request=request, arrived=arrived)
         limits = (call.deadline_s, request.timeout_s, self._config.run_timeout_s)
@@ -121,7 +121,7 @@ class Inference:
             error = FoglineError(f"internal error ({type(e).__name__})")
         if error is not None:
             opened.call.fail(error)
-        opened.lease.release(failed=error is not None)
+        opened.lease.release(failures=int(error is not None))
         self._observe(
             Observation(
                 served=opened.lease.served,

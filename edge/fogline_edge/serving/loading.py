@@ -96,7 +96,7 @@ def load(
     _accept(prove(request), f"{label}, {path}")
     session = Session.open(model, plan, label=label, watchdog=watchdog)
     schema = Schema(inputs=session.inputs, outputs=session.outputs)
-    return ServedModel(name=name, version=version, schema=schema, session=session)
+    return ServedModel(name=name, version=version, schema=schema, runner=session, plan=plan)
 
 
 def check_schema(schema: Schema, session: Session, label: str) -> None:
@@ -132,7 +132,8 @@ def _load_bundle(
         name=name,
         version=version,
         schema=manifest.schema,
-        session=session,
+        runner=session,
+        plan=plan,
         variant=chosen.name,
         digest=bundle.digest,
     )

@@ -115,7 +115,7 @@ class Scheduler:
             return e
         try:
             left_s = job.deadline - self._clock.monotonic()
-            return job.served.session.run(job.inputs, job.outputs, left_s, job.interrupt)
+            return job.served.runner.run(job.inputs, job.outputs, left_s, job.interrupt)
         except FoglineError as e:
             return e
         except Exception as e:  # a fault of ours must still be told, or the call would never end
