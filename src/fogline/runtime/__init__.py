@@ -1,7 +1,40 @@
-"""The sole owner of onnxruntime: sessions and how they are run, measured and proved."""
+"""The sole owner of onnxruntime: sessions and how they are run, measured and proved.
 
-from fogline.runtime.interrupt import Cause, Interrupt, Watchdog
-from fogline.runtime.plan import ModelPlan
-from fogline.runtime.session import Session
+The names below are imported when they are first asked for, so that whoever only plans or proves
+does without onnxruntime's 20 MB.
+"""
 
-__all__ = ["Cause", "Interrupt", "ModelPlan", "Session", "Watchdog"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fogline.runtime.interrupt import Cause, Interrupt, Watchdog
+    from fogline.runtime.plan import MemoryNeed, ModelPlan
+    from fogline.runtime.session import Session, release_memory
+
+__all__ = [
+    "Cause",
+    "Interrupt",
+    "MemoryNeed",
+    "ModelPlan",
+    "Session",
+    "Watchdog",
+    "release_memory",
+]
+
+_HOMES = {
+    "Cause": "interrupt",
+    "Interrupt": "interrupt",
+    "MemoryNeed": "plan",
+    "ModelPlan": "plan",
+    "Session": "session",
+    "Watchdog": "interrupt",
+    "release_memory": "session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

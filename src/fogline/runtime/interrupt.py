@@ -6,17 +6,13 @@ a single node that takes long runs to its end first.
 
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from enum import Enum
+from itertools import count
+from typing import Any
 
-import onnxruntime
-
-from fogline.clock import Clock, SystemClock
+from fogline.clock import Clock
 from fogline.errors import DeadlineExceeded, Unavailable
-
-FATAL_ONLY = 4
-"""onnxruntime's log level that hides its error lines, which hold tensor values."""
 
 
 class Cause(Enum):
@@ -29,12 +25,11 @@ class Cause(Enum):
 class Interrupt:
     """One run's stop button; pressing it before, during or after the run is harmless."""
 
-    __slots__ = ("_cause", "options")
+    __slots__ = ("_cause", "_options")
 
     def __init__(self) -> None:
-        self.options = onnxruntime.RunOptions()
-        self.options.log_severity_level = FATAL_ONLY
         self._cause: Cause | None = None
+        self._options: Any = None
 
     @property
     def is_triggered(self) -> bool:
@@ -44,7 +39,18 @@ class Interrupt:
         """Asks the run to end; the first cause stays."""
         if self._cause is None:
             self._cause = cause
-            self.options.terminate = True
+            if self._options is not None:
+                self._options.terminate = True
+
+    def attach(self, options: Any) -> None:
+        """Makes `options`, an onnxruntime `RunOptions` of one run alone, what a trigger ends.
+
+        `trigger` writes its cause before it reads the options, and this writes the options before
+        it reads the cause: whichever comes second sees the other.
+        """
+        self._options = options
+        if self._cause is not None:
+            options.terminate = True
 
     def check(self, model: str) -> None:
         """Raises what the cause stands for, if there is one.
@@ -62,34 +68,38 @@ class Interrupt:
 class Watchdog:
     """Triggers interrupts at their deadlines, from one thread that is started when first needed.
 
-    `watch` wakes the thread only for a deadline before the one that it sleeps towards, so runs with
-    like time limits cost two dict operations each.
+    `begin` wakes the thread only for a deadline before the one that it sleeps towards, so runs with
+    like time limits cost two dict operations each, and no lock.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
+        self._monotonic = time.monotonic if clock is None else clock.monotonic
+        self._numbers = count()
         self._changed = threading.Condition()
-        self._deadlines: dict[Interrupt, float] = {}
+        self._watched: dict[int, tuple[float, Interrupt]] = {}
+        """Changed by single dict operations, which are atomic; whoever pops an entry owns it."""
         self._wakes_at = math.inf
+        """No entry is earlier, but for those whose `begin` waits for the lock to say so."""
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    @contextmanager
-    def watch(self, interrupt: Interrupt, timeout_s: float) -> Iterator[None]:
-        """Triggers `interrupt` if the block takes longer than `timeout_s` seconds."""
+    def begin(self, interrupt: Interrupt, timeout_s: float) -> int:
+        """Triggers `interrupt` after `timeout_s` seconds, unless `end` comes first."""
         if timeout_s <= 0:
             interrupt.trigger(Cause.LATE)
-        deadline = self._clock.monotonic() + timeout_s
-        with self._changed:
-            self._deadlines[interrupt] = deadline
-            if deadline < self._wakes_at:
-                self._wakes_at = deadline
-                self._wake()
-        try:
-            yield
-        finally:
+        number = next(self._numbers)
+        deadline = self._monotonic() + timeout_s
+        self._watched[number] = (deadline, interrupt)
+        if deadline < self._wakes_at:
             with self._changed:
-                del self._deadlines[interrupt]
+                if deadline < self._wakes_at:
+                    self._wakes_at = deadline
+                    self._wake()
+        return number
+
+    def end(self, number: int) -> bool:
+        """Stops watching; False if the interrupt was triggered, or is being triggered now."""
+        return self._watched.pop(number, None) is not None
 
     def close(self) -> None:
         """Ends the thread; runs that are watched lose their deadline."""
@@ -108,11 +118,16 @@ class Watchdog:
     def _guard(self) -> None:
         with self._changed:
             while not self._closed:
-                now = self._clock.monotonic()
-                for interrupt, deadline in self._deadlines.items():
-                    if deadline <= now:
+                # From here on every `begin` takes the lock, and so waits until this thread waits:
+                # none can slip in between the look at the entries and the sleep.
+                self._wakes_at = math.inf
+                now = self._monotonic()
+                earliest = math.inf
+                for number, (deadline, interrupt) in list(self._watched.items()):
+                    if deadline > now:
+                        earliest = min(earliest, deadline)
+                    elif self._watched.pop(number, None) is not None:
                         interrupt.trigger(Cause.LATE)
-                waiting = (d for i, d in self._deadlines.items() if not i.is_triggered)
-                self._wakes_at = min(waiting, default=math.inf)
-                idle = self._wakes_at == math.inf
-                self._changed.wait(None if idle else max(self._wakes_at - now, 0.001))
+                self._wakes_at = earliest
+                is_idle = earliest == math.inf
+                self._changed.wait(None if is_idle else max(earliest - now, 0.001))

@@ -7,9 +7,10 @@ never from bytes, so that external data is looked for beside the file and nowher
 onnxruntime's own error texts hold tensor values, so no text of a failed run leaves this module.
 """
 
+import ctypes
+import gc
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +20,10 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput, NotFound, Unsupported
-from fogline.runtime.interrupt import FATAL_ONLY, Interrupt, Watchdog
+from fogline.runtime.interrupt import Interrupt, Watchdog
 from fogline.runtime.plan import ModelPlan
 from fogline.schema import Field, Role
-from fogline.tensors import Array
+from fogline.tensors import DATATYPES, Array
 
 _DATATYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -60,23 +61,46 @@ _ERRORS = (
     states.RuntimeException,
 )
 
+_FAULTS = (*_ERRORS, MemoryError, ValueError, TypeError, RuntimeError)
+"""What a run may raise."""
+
+FATAL_ONLY = 4
+"""onnxruntime's log level that hides its error lines, which hold tensor values."""
+
+_BEHAVED = 0x0001 | 0x0100
+"""numpy's flags C_CONTIGUOUS and ALIGNED (`NPY_ARRAY_*` in ndarraytypes.h)."""
+
 _NODE = re.compile(r"while running (\w{1,64}) node\. Name:'([^']*)'")
 _NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate memory")
 
 
 class Session:
-    """A model in memory; runs may go on in several threads at once."""
+    """A model in memory; runs may go on in several threads at once.
+
+    Answers are fresh arrays, that no later run changes. onnxruntime's binding's inner `run` is
+    called rather than `InferenceSession.run`, whose checks of every call (1 us) are made here once,
+    and rather than an IO binding, which is slower when outputs must be fresh: `docs/serving.md`.
+    """
 
     def __init__(
         self, native: onnxruntime.InferenceSession, label: str, watchdog: Watchdog | None
     ) -> None:
-        self._native: onnxruntime.InferenceSession | None = native
-        self._label = label
-        self._watchdog = watchdog or Watchdog()
         self.inputs = tuple(_field(a, "input", "feature", label) for a in native.get_inputs())
         self.outputs = tuple(_field(a, "output", "other", label) for a in native.get_outputs())
+        self._native: Any = getattr(native, "_sess", native)
+        self._label = label
+        self._watchdog = watchdog or Watchdog()
         self._output_names = [f.name for f in self.outputs]
-        self._text_inputs = [f.name for f in self.inputs if f.datatype == "BYTES"]
+        self._text_inputs = frozenset(f.name for f in self.inputs if f.datatype == "BYTES")
+        self._forms = tuple(
+            # Text is always looked at: no array's dtype says that it holds `str` alone.
+            (f.name, None if f.name in self._text_inputs else DATATYPES[f.datatype])
+            for f in self.inputs
+        )
+        self._calm = _run_options()
+        """Of runs that nothing ends; never changed, so many runs may use it at once."""
+        self._stops: list[tuple[Interrupt, onnxruntime.RunOptions]] = []
+        """Untriggered ones of runs that ended in time, at most one for each run at once."""
 
     @classmethod
     def open(
@@ -102,7 +126,11 @@ class Session:
             raise NotFound(f"{path}: no such file")
         try:
             native = onnxruntime.InferenceSession(
-                str(path), _options(plan), providers=["CPUExecutionProvider"]
+                str(path),
+                _options(plan),
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # it would print to stdout and load a second time
+                read_config_from_model=0,  # a file does not choose the options it is loaded with
             )
         except (*_ERRORS, MemoryError) as e:
             raise _load_error(label, e) from None
@@ -134,24 +162,95 @@ class Session:
         if native is None:
             raise Conflict(f"{self._label}: the session is closed")
         names = self._output_names if outputs is None else list(outputs)
-        stop = interrupt or Interrupt()
-        feeds = dict(arrays)
-        for name in self._text_inputs:
-            if name in feeds:
-                feeds[name] = _strict_text(self._label, name, feeds[name])
-        limit = nullcontext() if deadline_s is None else self._watchdog.watch(stop, deadline_s)
-        try:
-            with limit:
-                stop.check(self._label)
-                values = native.run(names, feeds, stop.options)
-        except (*_ERRORS, MemoryError, ValueError, TypeError, RuntimeError) as e:
-            stop.check(self._label)
-            raise _run_error(self._label, e) from None
-        return dict(zip(names, values, strict=True))
+        feeds = self._feeds(arrays)
+        if deadline_s is None and interrupt is None:
+            try:
+                values = native.run(names, feeds, self._calm)
+            except _FAULTS as e:
+                raise _run_error(self._label, e) from None
+        else:
+            values = self._stoppable(native, names, feeds, deadline_s, interrupt)
+        return dict(zip(names, values))  # noqa: B905 - onnxruntime gives one each
 
     def close(self) -> None:
-        """Lets the model's memory go when the last run that goes on has ended."""
+        """Lets the model's memory go when the last run that goes on has ended.
+
+        What the allocator keeps of it goes back to the machine by `release_memory`.
+        """
         self._native = None
+
+    def _stoppable(
+        self,
+        native: Any,
+        names: list[str],
+        feeds: Mapping[str, Array],
+        deadline_s: float | None,
+        interrupt: Interrupt | None,
+    ) -> list[Array]:
+        """A run with options of its own; a stop of ours that was not used is used again."""
+        if interrupt is None and self._stops:
+            stop, options = self._stops.pop()
+        else:
+            stop, options = interrupt or Interrupt(), _run_options()
+            stop.attach(options)
+        watched = None if deadline_s is None else self._watchdog.begin(stop, deadline_s)
+        in_time = True
+        try:
+            stop.check(self._label)
+            values: list[Array] = native.run(names, feeds, options)
+        except _FAULTS as e:
+            stop.check(self._label)
+            raise _run_error(self._label, e) from None
+        finally:
+            if watched is not None:
+                in_time = self._watchdog.end(watched)
+        if interrupt is None and in_time:
+            self._stops.append((stop, options))
+        return values
+
+    def _feeds(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The arrays as onnxruntime may be given them.
+
+        It takes a missing name for an optional input, and bytes in the other order for numbers.
+        """
+        if len(arrays) != len(self._forms):
+            raise self._names_differ(arrays)
+        is_right = type(arrays) is dict
+        for name, dtype in self._forms:
+            array = arrays.get(name)
+            if array is None:
+                raise self._names_differ(arrays)
+            if array.dtype is not dtype or array.flags.num & _BEHAVED != _BEHAVED:
+                is_right = False
+        return arrays if is_right else {n: self._feed(n, a) for n, a in arrays.items()}
+
+    def _feed(self, name: str, array: Array) -> Array:
+        if name in self._text_inputs:
+            return _strict_text(self._label, name, array)
+        return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+    def _names_differ(self, arrays: Mapping[str, Array]) -> InvalidInput:
+        wanted = ", ".join(repr(n) for n, _ in self._forms[:32])
+        missing = [repr(n) for n, _ in self._forms if n not in arrays]
+        what = f"missing {', '.join(missing[:8])}" if missing else f"{len(arrays)} were given"
+        return InvalidInput(f"{self._label}: expected the inputs {wanted}: {what}")
+
+
+def release_memory() -> None:
+    """Gives memory that closed sessions held back to the machine; takes some milliseconds.
+
+    The allocator keeps freed pages of its heaps otherwise. Only glibc needs, and has, the call.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _run_options() -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = FATAL_ONLY
+    return options
 
 
 def _options(plan: ModelPlan) -> onnxruntime.SessionOptions:
