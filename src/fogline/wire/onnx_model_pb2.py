@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\x10onnx_model.proto\x12\x0c\x66ogline.onnx\"\xcc\x01\n\x05Model\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12\x15\n\rproducer_name\x18\x02 \x01(\t\x12\x18\n\x10producer_version\x18\x03 \x01(\t\x12\"\n\x05graph\x18\x07 \x01(\x0b\x32\x13.fogline.onnx.Graph\x12/\n\x0copset_import\x18\x08 \x03(\x0b\x32\x19.fogline.onnx.OperatorSet\x12)\n\tfunctions\x18\x19 \x03(\x0b\x32\x16.fogline.onnx.Function\".\n\x0bOperatorSet\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"(\n\x08\x46unction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\n \x01(\t\"\x8c\x01\n\x05Graph\x12 \n\x04node\x18\x01 \x03(\x0b\x32\x12.fogline.onnx.Node\x12)\n\x0binitializer\x18\x05 \x03(\x0b\x32\x14.fogline.onnx.Tensor\x12\x36\n\x12sparse_initializer\x18\x0f \x03(\x0b\x32\x1a.fogline.onnx.SparseTensor\"a\n\x04Node\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12*\n\tattribute\x18\x05 \x03(\x0b\x32\x17.fogline.onnx.Attribute\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"\xff\x01\n\tAttribute\x12\x1f\n\x01t\x18\x05 \x01(\x0b\x32\x14.fogline.onnx.Tensor\x12\x1e\n\x01g\x18\x06 \x01(\x0b\x32\x13.fogline.onnx.Graph\x12%\n\x07tensors\x18\n \x03(\x0b\x32\x14.fogline.onnx.Tensor\x12#\n\x06graphs\x18\x0b \x03(\x0b\x32\x13.fogline.onnx.Graph\x12\x31\n\rsparse_tensor\x18\x16 \x01(\x0b\x32\x1a.fogline.onnx.SparseTensor\x12\x32\n\x0esparse_tensors\x18\x17 \x03(\x0b\x32\x1a.fogline.onnx.SparseTensor\"l\n\x06Tensor\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x03\x12\x11\n\tdata_type\x18\x02 \x01(\x05\x12*\n\rexternal_data\x18\r \x03(\x0b\x32\x13.fogline.onnx.Entry\x12\x15\n\rdata_location\x18\x0e \x01(\x05\"i\n\x0cSparseTensor\x12$\n\x06values\x18\x01 \x01(\x0b\x32\x14.fogline.onnx.Tensor\x12%\n\x07indices\x18\x02 \x01(\x0b\x32\x14.fogline.onnx.Tensor\x12\x0c\n\x04\x64ims\x18\x03 \x03(\x03\"#\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\x10onnx_model.proto\x12\x0c\x66ogline.onnx\"\xcc\x01\n\x05Model\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12\x15\n\rproducer_name\x18\x02 \x01(\t\x12\x18\n\x10producer_version\x18\x03 \x01(\t\x12\"\n\x05graph\x18\x07 \x01(\x0b\x32\x13.fogline.onnx.Graph\x12/\n\x0copset_import\x18\x08 \x03(\x0b\x32\x19.fogline.onnx.OperatorSet\x12)\n\tfunctions\x18\x19 \x03(\x0b\x32\x16.fogline.onnx.Function\".\n\x0bOperatorSet\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"(\n\x08\x46unction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\n \x01(\t\"\xdd\x01\n\x05Graph\x12 \n\x04node\x18\x01 \x03(\x0b\x32\x12.fogline.onnx.Node\x12)\n\x0binitializer\x18\x05 \x03(\x0b\x32\x14.fogline.onnx.Tensor\x12&\n\x05input\x18\x0b \x03(\x0b\x32\x17.fogline.onnx.ValueInfo\x12\'\n\x06output\x18\x0c \x03(\x0b\x32\x17.fogline.onnx.ValueInfo\x12\x36\n\x12sparse_initializer\x18\x0f \x03(\x0b\x32\x1a.fogline.onnx.SparseTensor\";\n\tValueInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04type\x18\x02 \x01(\x0b\x32\x12.fogline.onnx.Type\"5\n\x04Type\x12-\n\x0btensor_type\x18\x01 \x01(\x0b\x32\x18.fogline.onnx.TensorType\"C\n\nTensorType\x12\x11\n\telem_type\x18\x01 \x01(\x05\x12\"\n\x05shape\x18\x02 \x01(\x0b\x32\x13.fogline.onnx.Shape\"-\n\x05Shape\x12$\n\x03\x64im\x18\x01 \x03(\x0b\x32\x17.fogline.onnx.Dimension\">\n\tDimension\x12\x13\n\tdim_value\x18\x01 \x01(\x03H\x00\x12\x13\n\tdim_param\x18\x02 \x01(\tH\x00\x42\x07\n\x05value\"\x80\x01\n\x04Node\x12\r\n\x05input\x18\x01 \x03(\t\x12\x0e\n\x06output\x18\x02 \x03(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12*\n\tattribute\x18\x05 \x03(\x0b\x32\x17.fogline.onnx.Attribute\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"\xb1\x02\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\t\n\x01i\x18\x03 \x01(\x03\x12\t\n\x01s\x18\x04 \x01(\x0c\x12\x1f\n\x01t\x18\x05 \x01(\x0b\x32\x14.fogline.onnx.Tensor\x12\x1e\n\x01g\x18\x06 \x01(\x0b\x32\x13.fogline.onnx.Graph\x12\x0c\n\x04ints\x18\x08 \x03(\x03\x12%\n\x07tensors\x18\n \x03(\x0b\x32\x14.fogline.onnx.Tensor\x12#\n\x06graphs\x18\x0b \x03(\x0b\x32\x13.fogline.onnx.Graph\x12\x31\n\rsparse_tensor\x18\x16 \x01(\x0b\x32\x1a.fogline.onnx.SparseTensor\x12\x32\n\x0esparse_tensors\x18\x17 \x03(\x0b\x32\x1a.fogline.onnx.SparseTensor\"\xb4\x01\n\x06Tensor\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x03\x12\x11\n\tdata_type\x18\x02 \x01(\x05\x12\x12\n\nint32_data\x18\x05 \x03(\x05\x12\x12\n\nint64_data\x18\x07 \x03(\x03\x12\x0c\n\x04name\x18\x08 \x01(\t\x12\x10\n\x08raw_data\x18\t \x01(\x0c\x12*\n\rexternal_data\x18\r \x03(\x0b\x32\x13.fogline.onnx.Entry\x12\x15\n\rdata_location\x18\x0e \x01(\x05\"i\n\x0cSparseTensor\x12$\n\x06values\x18\x01 \x01(\x0b\x32\x14.fogline.onnx.Tensor\x12%\n\x07indices\x18\x02 \x01(\x0b\x32\x14.fogline.onnx.Tensor\x12\x0c\n\x04\x64ims\x18\x03 \x03(\x03\"#\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FUNCTION']._serialized_start=289
   _globals['_FUNCTION']._serialized_end=329
   _globals['_GRAPH']._serialized_start=332
-  _globals['_GRAPH']._serialized_end=472
-  _globals['_NODE']._serialized_start=474
-  _globals['_NODE']._serialized_end=571
-  _globals['_ATTRIBUTE']._serialized_start=574
-  _globals['_ATTRIBUTE']._serialized_end=829
-  _globals['_TENSOR']._serialized_start=831
-  _globals['_TENSOR']._serialized_end=939
-  _globals['_SPARSETENSOR']._serialized_start=941
-  _globals['_SPARSETENSOR']._serialized_end=1046
-  _globals['_ENTRY']._serialized_start=1048
-  _globals['_ENTRY']._serialized_end=1083
+  _globals['_GRAPH']._serialized_end=553
+  _globals['_VALUEINFO']._serialized_start=555
+  _globals['_VALUEINFO']._serialized_end=614
+  _globals['_TYPE']._serialized_start=616
+  _globals['_TYPE']._serialized_end=669
+  _globals['_TENSORTYPE']._serialized_start=671
+  _globals['_TENSORTYPE']._serialized_end=738
+  _globals['_SHAPE']._serialized_start=740
+  _globals['_SHAPE']._serialized_end=785
+  _globals['_DIMENSION']._serialized_start=787
+  _globals['_DIMENSION']._serialized_end=849
+  _globals['_NODE']._serialized_start=852
+  _globals['_NODE']._serialized_end=980
+  _globals['_ATTRIBUTE']._serialized_start=983
+  _globals['_ATTRIBUTE']._serialized_end=1288
+  _globals['_TENSOR']._serialized_start=1291
+  _globals['_TENSOR']._serialized_end=1471
+  _globals['_SPARSETENSOR']._serialized_start=1473
+  _globals['_SPARSETENSOR']._serialized_end=1578
+  _globals['_ENTRY']._serialized_start=1580
+  _globals['_ENTRY']._serialized_end=1615
 # @@protoc_insertion_point(module_scope)
