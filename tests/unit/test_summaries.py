@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from fogline.errors import Corrupt, InvalidInput
 from fogline.records import canonical_json, decode_json
 from fogline.summaries import (
+    CategoryCells,
     CategoryIndex,
     LatencyBuckets,
+    NumberCells,
     Partial,
     Reference,
     ReferenceLimits,
@@ -173,6 +175,47 @@ def test_cells_are_half_open_intervals(training: list[float], values: list[float
     assert sum(field.counts) == len(training)
 
 
+NUMERIC = ("float16", "float32", "float64", "int8", "uint64")
+
+
+@given(
+    edges=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=6, unique=True),
+    columns=st.lists(
+        st.tuples(st.sampled_from(NUMERIC), st.lists(FLOATS, min_size=3, max_size=3)),
+        min_size=1,
+        max_size=4,
+    ),
+    times=st.sampled_from([1, 400]),
+)
+@settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of what the test casts
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_columns_of_any_type_are_counted_as_if_each_value_were_by_itself(
+    edges: list[float], columns: list[tuple[str, list[float]]], times: int
+) -> None:
+    """Values at the edges and next to them too; 400 times is more than is counted at once."""
+    ascending = tuple(sorted(edges))
+    cells = NumberCells([str(i) for i in range(len(columns))], [ascending] * len(columns))
+    given = {}
+    for i, (kind, values) in enumerate(columns):
+        near = [v for e in edges for v in (e, np.nextafter(e, -np.inf), np.nextafter(e, np.inf))]
+        given[str(i)] = np.tile(np.array((values + near) * 2)[:18].astype(kind), times)
+    rows = min(map(len, given.values()))
+    given = {name: column[:rows] for name, column in given.items()}
+    cells.add(given)
+    for name, column in given.items():
+        expected = cell_counts(column, ascending)
+        assert cells.counts(name).tolist() == expected.tolist()
+        assert cells.missing_of(name) == rows - expected.sum()
+        finite = column.astype(np.float64)
+        finite = finite[np.isfinite(finite)]
+        moments = cells.moments(name)
+        assert (moments.minimum, moments.maximum) == (
+            finite.min(initial=np.inf),
+            finite.max(initial=-np.inf),
+        )
+
+
 def test_a_frequent_value_has_a_cell_of_its_own() -> None:
     column = np.array([1.0] * 90 + list(np.linspace(0, 2, 10)))
     edges = build_reference({"x": column}).inputs[0].edges
@@ -215,6 +258,12 @@ def test_categories_beyond_the_bound_share_the_last_cell() -> None:
     made = build_reference({"w": words}, limits=ReferenceLimits(max_categories=2))
     field = made.inputs[0]
     assert (field.categories, field.counts, field.missing) == (("a", "b"), (5, 3, 2), 1)
+
+
+def test_any_object_is_a_category_by_its_text() -> None:
+    cells = CategoryCells("w", ("[1]", "a"))
+    cells.add(np.array([[1], "a", "a", "b", None], dtype=object))
+    assert (cells.counts.tolist(), cells.missing) == ([1, 2, 1], 1)
 
 
 def test_columns_beyond_the_bound_are_counted_as_omitted() -> None:

@@ -1,11 +1,14 @@
 """Counts of a categorical column in the reference's categories, and of all others together."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fogline.errors import InvalidInput
 from fogline.summaries.counts import read_count, read_counts
-from fogline.summaries.labels import CategoryIndex
+from fogline.summaries.labels import MISSING, CategoryIndex, category_text
 from fogline.wire import fleet_pb2
 
 
@@ -34,10 +37,13 @@ class CategoryCells:
         """Counts a column [rows] of strings, booleans or integers."""
         if values.ndim != 1:
             raise InvalidInput(f"column {self.name}: shape {values.shape}, expected [rows]")
-        codes = self._index.codes(values)
-        tally = np.bincount(codes + 1, minlength=len(self.counts) + 1)
-        self.missing += int(tally[0])
-        self.counts += tally[1:]
+        code = self._index.code
+        for value, rows in _distinct(values.tolist()).items():
+            place = code(value)
+            if place == MISSING:
+                self.missing += rows
+            else:
+                self.counts[place] += rows
 
     def merge(self, other: "CategoryCells") -> "CategoryCells":
         if (self.name, self.categories) != (other.name, other.categories):
@@ -61,3 +67,11 @@ class CategoryCells:
             read_counts(message.categories, len(categories) + 1, f"column {name}"),
             read_count(message.missing, f"column {name}"),
         )
+
+
+def _distinct(values: list[object]) -> Mapping[object, int]:
+    """How often each value is there."""
+    try:
+        return Counter(values)
+    except TypeError:  # an element of an object column that has no hash
+        return Counter(map(category_text, values))
