@@ -1,0 +1,191 @@
+"""Who plays the parts of a pipeline: versions of models, resolved at each run, and Python steps."""
+
+import logging
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fogline.errors import FoglineError, NotFound, Unavailable
+from fogline.pipeline import Component, split_version
+from fogline.runtime.interrupt import Interrupt
+from fogline.schema import Schema
+from fogline.tensors import Array
+from fogline_edge.serving.models import Entry, Models, NotLoaded
+from fogline_edge.serving.pipelines.counts import Stepwise
+from fogline_edge.serving.pipelines.stop import Stop
+from fogline_edge.serving.steps import PythonStep, find_step
+
+MAX_LOADS = 8
+"""How often one run waits for a version that leaves memory again before it can be used."""
+_LOG = logging.getLogger(__name__)
+
+
+class Held(Protocol):
+    """A component that cannot go away until it is released."""
+
+    schema: Schema
+    version: str
+
+    @property
+    def is_pipeline(self) -> bool: ...
+
+    def run(
+        self, arrays: Mapping[str, Array], outputs: Sequence[str], stop: Stop
+    ) -> Mapping[str, Array]:
+        """Computes at least `outputs`."""
+
+    def release(self, *, failed: bool) -> None: ...
+
+
+class Part(Protocol):
+    """Who plays one part."""
+
+    def hold(self, stop: Stop) -> Held:
+        """The one to run now.
+
+        Raises:
+            Unavailable: there is none, or it cannot be had in time.
+        """
+
+    def peek(self) -> Schema | None:
+        """What it takes and gives, if it is in memory now."""
+
+
+def part_of(component: Component, models: Models) -> Part:
+    """Raises as `find_step` for a Python step."""
+    if component.step:
+        return StepPart(component.step, find_step(component.step, component.options))
+    return ModelPart(models, *split_version(component.model))
+
+
+class ModelPart:
+    """A model's active version, or a certain one."""
+
+    def __init__(self, models: Models, name: str, version: str) -> None:
+        self._models = models
+        self._name = name
+        self._version = version
+
+    def hold(self, stop: Stop) -> "HeldModel":
+        for _ in range(MAX_LOADS):
+            try:
+                return HeldModel(self._models.acquire(self._name, self._version))
+            except NotLoaded:
+                self._load(stop)
+            except NotFound as e:  # the caller asked for the pipeline, which is there
+                raise Unavailable(str(e)) from e
+        raise Unavailable(f"model {self._name} was loaded {MAX_LOADS} times and left memory again")
+
+    def peek(self) -> Schema | None:
+        try:
+            return self._models.get(self._name, self._version).schema
+        except (NotFound, NotLoaded):
+            return None
+
+    def _load(self, stop: Stop) -> None:
+        """Waits until the version is in memory, or the run should end."""
+        loaded = threading.Event()
+        problems: list[FoglineError] = []
+
+        def told(problem: FoglineError | None) -> None:
+            if problem is not None:
+                problems.append(problem)
+            loaded.set()
+
+        with stop.ending(loaded.set):
+            self._models.demand(self._name, self._version, told)
+            loaded.wait()
+        stop.check(f"model {self._name}")
+        if problems:
+            raise problems[0]
+        if stop.terminate:
+            raise Unavailable(f"model {self._name}: not needed any more")
+
+
+class HeldModel:
+    """A version between `Models.acquire` and `Entry.release`."""
+
+    __slots__ = ("_entry", "schema", "version")
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self.schema = entry.served.schema
+        self.version = str(entry.served.version)
+
+    @property
+    def is_pipeline(self) -> bool:
+        return isinstance(self._entry.served.runner, Stepwise)
+
+    def run(
+        self, arrays: Mapping[str, Array], outputs: Sequence[str], stop: Stop
+    ) -> Mapping[str, Array]:
+        interrupt = Interrupt()
+        with stop.ending(interrupt.trigger):
+            return self._entry.served.runner.run(arrays, outputs, interrupt=interrupt)
+
+    def release(self, *, failed: bool) -> None:
+        self._entry.release(failures=int(failed))
+
+
+class StepPart:
+    """A Python step; it is there as long as the pipeline is."""
+
+    def __init__(self, ref: str, step: PythonStep) -> None:
+        self._ref = ref
+        self._step = step
+        self.schema = Schema(inputs=tuple(step.inputs), outputs=tuple(step.outputs))
+        self.version = split_version(ref)[1]
+        self.is_pipeline = False
+
+    def hold(self, stop: Stop) -> "StepPart":  # noqa: ARG002 - it is there
+        return self
+
+    def peek(self) -> Schema:
+        return self.schema
+
+    def run(
+        self,
+        arrays: Mapping[str, Array],
+        outputs: Sequence[str],
+        stop: Stop,  # noqa: ARG002 - Python code cannot be interrupted, only what follows it
+    ) -> Mapping[str, Array]:
+        try:
+            results = self._step.run(arrays)
+        except FoglineError:
+            raise
+        except Exception as e:  # installed code may raise anything; its text may hold values
+            where = "".join(traceback.format_tb(e.__traceback__, limit=-8))
+            _LOG.error(  # without the exception's text
+                "python step failed",
+                extra={"step": self._ref, "error": type(e).__name__, "where": where},
+            )
+            raise _fault(self._ref, e) from None
+        return {name: _checked(self._ref, name, results.get(name)) for name in outputs}
+
+    def release(self, *, failed: bool) -> None:
+        pass
+
+
+def _checked(ref: str, name: str, array: Any) -> Array:
+    """An output as a step gave it; text as an object array of `str`."""
+    if not isinstance(array, np.ndarray):
+        raise FoglineError(
+            f"the Python step {ref}, output {name!r}: expected an array, got {type(array).__name__}"
+        )
+    if array.dtype.kind == "U":
+        return array.astype(np.object_)
+    if array.dtype == np.object_ and not all(isinstance(value, str) for value in array.flat):
+        raise FoglineError(f"the Python step {ref}, output {name!r}: an element is not str")
+    return array
+
+
+def _fault(ref: str, error: Exception) -> FoglineError:
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        return FoglineError(
+            f"the Python step {ref} writes into its inputs, which other steps may read; "
+            "it has to copy what it changes"
+        )
+    return FoglineError(f"the Python step {ref} failed ({type(error).__name__})")

@@ -1,0 +1,56 @@
+"""The end of a whole run: one trigger reaches every step that runs, and what waits for a load."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fogline.runtime.interrupt import Interrupt
+
+
+class Stop:
+    """Passes the end of a run on to all that goes on in it.
+
+    It stands where an `Interrupt` expects the options of a single run: it is told of a trigger by
+    `terminate` being set.
+    """
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+        self._lock = threading.Lock()
+        self._ends: dict[int, Callable[[], None]] = {}
+        self._next = 0
+        self._is_set = False
+        interrupt.attach(self)
+
+    @property
+    def terminate(self) -> bool:
+        """Whether the run should end."""
+        return self._is_set
+
+    @terminate.setter
+    def terminate(self, _: bool) -> None:
+        with self._lock:
+            self._is_set = True
+            ends = list(self._ends.values())
+        for end in ends:
+            end()
+
+    @contextmanager
+    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+        """Calls `end` when the run should end before the block has; at once if it should now."""
+        with self._lock:
+            self._next += 1
+            key = self._next
+            self._ends[key] = end
+            is_set = self._is_set
+        if is_set:
+            end()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._ends[key]
+
+    def check(self, label: str) -> None:
+        """Raises `DeadlineExceeded` or `Unavailable` if the caller's time is up or it gave up."""
+        self._interrupt.check(label)
