@@ -79,6 +79,8 @@ class Models:
         self._shadow_by_name: dict[str, Shadow] = {}
         # What requests look at: rebuilt at each change, replaced as a whole.
         self._table: dict[tuple[str, str], Entry] = {}
+        self._with_hidden: dict[tuple[str, str], Entry] = {}
+        self._hidden: set[str] = set()
         self._shadows: dict[ServedModel, Shadow] = {}
         self._demand: Demand | None = None
 
@@ -94,10 +96,25 @@ class Models:
         with self._lock:
             entry = self._table.get((name, version))
             if entry is None:
+                entry = self._find_visible(name, version)
+            entry.in_flight += 1
+            entry.used = self.totals.uses = self.totals.uses + 1
+            return entry
+
+    def acquire_component(self, name: str, version: str = "") -> Entry:
+        """As `acquire`, for a pipeline: also a model that clients do not see."""
+        with self._lock:
+            entry = self._with_hidden.get((name, version))
+            if entry is None:
                 entry = self._find(name, version)
             entry.in_flight += 1
             entry.used = self.totals.uses = self.totals.uses + 1
             return entry
+
+    def get_component(self, name: str, version: str = "") -> ServedModel:
+        """As `acquire_component`, for a look."""
+        with self._lock:
+            return (self._with_hidden.get((name, version)) or self._find(name, version)).served
 
     def demand(self, name: str, version: str, then: Then) -> None:
         """Brings a version into memory that `acquire` found not loaded; see `Residency.demand`.
@@ -116,11 +133,13 @@ class Models:
     def get(self, name: str, version: str = "") -> ServedModel:
         """As `acquire`, for a look."""
         with self._lock:
-            return (self._table.get((name, version)) or self._find(name, version)).served
+            return (self._table.get((name, version)) or self._find_visible(name, version)).served
 
     def is_ready(self, name: str, version: str = "") -> bool:
         """Whether a request would be answered, if need be after a load."""
         with self._lock:
+            if name in self._hidden:
+                return False
             try:
                 number = self._number(name, version)
             except NotFound:
@@ -159,6 +178,7 @@ class Models:
                     is_active=number == self._active(name),
                 )
                 for name, versions in sorted(self._known.items())
+                if name not in self._hidden
                 for number, known in sorted(versions.items())
             )
 
@@ -241,6 +261,15 @@ class Models:
                 raise self._missing(name, version)
             self._drop(name, version)
         return drained(entry, drain_s)
+
+    def set_visible(self, name: str, *, visible: bool) -> None:
+        """Says whether clients are answered for a model by its name; pipelines are anyway."""
+        with self._lock:
+            if visible:
+                self._hidden.discard(name)
+            else:
+                self._hidden.add(name)
+            self._rebuild()
 
     def set_shadow(self, name: str, version: int | None, share: float = 1.0) -> None:
         """Has a share of the active version's requests asked of another one too; None: no more."""
@@ -352,19 +381,23 @@ class Models:
 
     def _rebuild(self) -> None:
         table: dict[tuple[str, str], Entry] = {}
+        with_hidden: dict[tuple[str, str], Entry] = {}
         shadows: dict[ServedModel, Shadow] = {}
         for name, versions in self._known.items():
             active = self._active(name)
+            tables = (with_hidden,) if name in self._hidden else (with_hidden, table)
             for number, known in versions.items():
                 if known.entry is None:
                     continue
-                table[name, str(number)] = known.entry
+                for one in tables:
+                    one[name, str(number)] = known.entry
                 if number == active:
-                    table[name, ""] = known.entry
+                    for one in tables:
+                        one[name, ""] = known.entry
                     shadow = self._shadow_by_name.get(name)
                     if shadow is not None and shadow.version in versions.keys() - {number}:
                         shadows[known.entry.served] = shadow
-        self._table, self._shadows = table, shadows
+        self._table, self._with_hidden, self._shadows = table, with_hidden, shadows
 
     def _active(self, name: str) -> int | None:
         versions = self._known.get(name, {})
@@ -373,6 +406,11 @@ class Models:
             self._chosen.get(name),
             frozenset(n for n, k in versions.items() if k.by_number),
         )
+
+    def _find_visible(self, name: str, version: str) -> Entry:
+        if name in self._hidden:
+            raise NotFound(f"model {name[:80]!r} is a component of pipelines; ask one of these")
+        return self._find(name, version)
 
     def _find(self, name: str, version: str) -> Entry:
         number = self._number(name, version)

@@ -72,7 +72,7 @@ class ModelPart:
     def hold(self, stop: Stop) -> "HeldModel":
         for _ in range(MAX_LOADS):
             try:
-                return HeldModel(self._models.acquire(self._name, self._version))
+                return HeldModel(self._models.acquire_component(self._name, self._version))
             except NotLoaded:
                 self._load(stop)
             except NotFound as e:  # the caller asked for the pipeline, which is there
@@ -81,7 +81,7 @@ class ModelPart:
 
     def peek(self) -> Schema | None:
         try:
-            return self._models.get(self._name, self._version).schema
+            return self._models.get_component(self._name, self._version).schema
         except (NotFound, NotLoaded):
             return None
 
