@@ -11,11 +11,9 @@ Source: Open Inference Protocol v2, gRPC (KServe `open_inference_grpc.proto`); t
 is a 4-byte little-endian length before each element.
 """
 
-import math
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +48,9 @@ DATATYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
     }
 )
 """Each datatype that is served, and its numpy dtype; numpy has none for BF16."""
+
+_MAX_EXTENT = 2**62
+"""Bytes that a shape with each 0 taken for 1 may span, at 8 bytes an element."""
 
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
@@ -114,7 +115,7 @@ def decode_outputs(response: ModelInferResponse) -> dict[str, Array]:
 def encode_inputs(request: ModelInferRequest, arrays: Mapping[str, Array]) -> None:
     """Appends `arrays` to `request` as raw tensors. Raises `InvalidInput` as `encode_outputs`."""
     for name, array in arrays.items():
-        datatype, raw = _encode(f"input {_quoted(name)}", array)
+        datatype, raw = encode_tensor(f"input {_quoted(name)}", array)
         request.inputs.add(name=name, datatype=datatype, shape=array.shape)
         request.raw_input_contents.append(raw)
 
@@ -127,9 +128,79 @@ def encode_outputs(response: ModelInferResponse, outputs: Mapping[str, Array]) -
             `bytes`.
     """
     for name, array in outputs.items():
-        datatype, raw = _encode(f"output {_quoted(name)}", array)
+        datatype, raw = encode_tensor(f"output {_quoted(name)}", array)
         response.outputs.add(name=name, datatype=datatype, shape=array.shape)
         response.raw_output_contents.append(raw)
+
+
+class Tensor(NamedTuple):
+    """One tensor of a message, checked against its own shape and datatype alone."""
+
+    datatype: str
+    shape: tuple[int, ...]
+    content: bytes | Array
+    """Elements in C order, little-endian; of BYTES, a flat object array of `str`."""
+
+    def array(self) -> Array:
+        """The tensor as an array; one of bytes shares their memory and is read-only."""
+        if isinstance(self.content, bytes):
+            return np.ndarray(self.shape, DATATYPES[self.datatype], self.content)
+        return self.content.reshape(self.shape)
+
+
+def read_tensor(
+    what: str, message: Any, raw: bytes | None, fault: type[FoglineError] = InvalidInput
+) -> Tensor:
+    """Checks one tensor.
+
+    Args:
+        what: How errors name it.
+        message: An `InferInputTensor` or `InferOutputTensor`.
+        raw: Its contents, where they stand elsewhere than in the message; None: typed contents.
+        fault: What is raised for a tensor that cannot be right.
+
+    Raises:
+        InvalidInput: (or `fault`) a shape, size, value or form that cannot be right.
+        Unsupported: a datatype that is not served.
+    """
+    datatype = message.datatype
+    dtype = _dtype(what, datatype)
+    shape, count = _shape(what, message.shape, fault)
+    if raw is None:
+        content = _typed(what, datatype, dtype, count, message.contents, fault)
+    elif message.HasField("contents") and message.contents.ByteSize():
+        raise fault(f"{what} has typed contents beside other contents: use one form")
+    else:
+        content = _raw(what, datatype, dtype, count, raw, fault)
+    return Tensor(datatype, shape, content)
+
+
+def encode_tensor(what: str, array: Array) -> tuple[str, bytes]:
+    """An array's datatype and raw contents.
+
+    Raises:
+        InvalidInput: no datatype holds these elements, or one of BYTES is no `str` or `bytes`.
+    """
+    datatype = datatype_of(array, what)
+    if datatype != "BYTES":
+        return datatype, array.astype(DATATYPES[datatype], copy=False).tobytes()
+    parts: list[bytes] = []
+    for i, value in enumerate(array.flat):
+        if isinstance(value, str):
+            data = _utf8(what, i, value)
+        elif isinstance(value, bytes):
+            data = value
+        else:
+            raise InvalidInput(
+                f"{what}: element {i} is {type(value).__name__}, BYTES holds str or bytes"
+            )
+        parts += (len(data).to_bytes(4, "little"), data)
+    return datatype, b"".join(parts)
+
+
+def is_bool(raw: bytes) -> bool:
+    """Whether raw contents are BOOL: each byte 0 or 1."""
+    return not raw.strip(b"\0\1")
 
 
 def _decode(
@@ -142,18 +213,7 @@ def _decode(
         what = f"{kind} {_quoted(tensor.name)}"
         if tensor.name in arrays:
             raise fault(f"{what} is given twice")
-        shape, count = _shape(what, tensor.shape, fault)
-        dtype = _dtype(what, tensor.datatype)
-        if not raw:
-            flat = _typed(what, tensor.datatype, dtype, count, tensor.contents, fault)
-        elif tensor.HasField("contents") and tensor.contents.ByteSize():
-            raise fault(f"{what} has typed contents in a message with raw contents: use one form")
-        else:
-            flat = _raw(what, tensor.datatype, dtype, count, raw[i], fault)
-        try:
-            arrays[tensor.name] = flat.reshape(shape)
-        except ValueError:  # numpy's own limits on zero-sized shapes
-            raise fault(f"{what}: shape {list(shape)} is too large") from None
+        arrays[tensor.name] = read_tensor(what, tensor, raw[i] if raw else None, fault).array()
     return arrays
 
 
@@ -163,17 +223,26 @@ def _shape(
     if len(dims) > MAX_RANK:
         raise fault(f"{what}: {len(dims)} dimensions, at most {MAX_RANK} are taken")
     shape = tuple(dims)
-    if any(d < 0 for d in shape):
-        raise fault(f"{what}: shape {list(shape)} has a negative dimension")
-    return shape, math.prod(shape)
+    count = 1
+    extent = 8
+    for d in shape:
+        if d < 0:
+            raise fault(f"{what}: shape {list(shape)} has a negative dimension")
+        count *= d
+        extent *= d or 1
+    if extent > _MAX_EXTENT:  # numpy refuses it also where a dimension of 0 leaves no elements
+        raise fault(f"{what}: shape {list(shape)} is too large")
+    return shape, count
 
 
 def _dtype(what: str, datatype: str) -> np.dtype[Any]:
     try:
         return DATATYPES[datatype]
     except KeyError:
+        hint = ": no numpy type holds it, send FP32 or FP16" if datatype == "BF16" else ""
         raise Unsupported(
-            f"{what}: datatype {_quoted(datatype)} is not served; served are {', '.join(DATATYPES)}"
+            f"{what}: datatype {_quoted(datatype)} is not served{hint}; "
+            f"served are {', '.join(DATATYPES)}"
         ) from None
 
 
@@ -184,7 +253,7 @@ def _raw(
     count: int,
     data: bytes,
     fault: type[FoglineError],
-) -> Array:
+) -> bytes | Array:
     if datatype == "BYTES":
         return _strings(what, count, _split(what, count, data, fault), fault)
     expected = count * dtype.itemsize
@@ -192,9 +261,9 @@ def _raw(
         raise fault(
             f"{what}: expected {expected} bytes for {count} elements of {datatype}, got {len(data)}"
         )
-    if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+    if datatype == "BOOL" and not is_bool(data):
         raise fault(f"{what}: a BOOL is one byte 0 or 1, got another byte")
-    return np.frombuffer(data, dtype)
+    return data
 
 
 def _split(what: str, count: int, data: bytes, fault: type[FoglineError]) -> list[bytes]:
@@ -223,7 +292,7 @@ def _typed(
     count: int,
     contents: InferTensorContents,
     fault: type[FoglineError],
-) -> Array:
+) -> bytes | Array:
     field = _CONTENTS.get(datatype)
     if field is None:
         raise fault(f"{what}: the protocol has no typed contents for {datatype}: send it raw")
@@ -237,11 +306,11 @@ def _typed(
         return _strings(what, count, values, fault)
     wide = np.array(values, dtype=_WIDE.get(field, dtype))
     if wide.dtype == dtype:
-        return wide
+        return wide.tobytes()
     narrow = wide.astype(dtype)
     if not np.array_equal(narrow, wide):
         raise fault(f"{what}: an element is out of the range of {datatype}")
-    return narrow
+    return narrow.tobytes()
 
 
 _WIDE: Mapping[str, np.dtype[Any]] = MappingProxyType(
@@ -260,24 +329,6 @@ def _strings(what: str, count: int, parts: Iterable[bytes], fault: type[FoglineE
                 "ONNX strings are UTF-8"
             ) from None
     return array
-
-
-def _encode(what: str, array: Array) -> tuple[str, bytes]:
-    datatype = datatype_of(array, what)
-    if datatype != "BYTES":
-        return datatype, array.astype(DATATYPES[datatype], copy=False).tobytes()
-    parts: list[bytes] = []
-    for i, value in enumerate(array.flat):
-        if isinstance(value, str):
-            data = _utf8(what, i, value)
-        elif isinstance(value, bytes):
-            data = value
-        else:
-            raise InvalidInput(
-                f"{what}: element {i} is {type(value).__name__}, BYTES holds str or bytes"
-            )
-        parts += (struct.pack("<I", len(data)), data)
-    return datatype, b"".join(parts)
 
 
 def _utf8(what: str, i: int, value: str) -> bytes:

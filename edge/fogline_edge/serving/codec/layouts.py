@@ -1,0 +1,292 @@
+"""The fast path: messages recognised by their bytes.
+
+Two messages of one client differ in their id, in the numbers of a few parameters and in the raw
+contents of tensors; all bytes between these are the same. A layout is those bytes, kept from a
+message that protobuf has parsed and that was checked whole, with the id, the parameters and the
+contents cut out. A message that has them in the same places has the same fields, and needs no
+other check than those of what was cut out: an id is UTF-8, a BOOL 0 or 1, a value within declared
+bounds. Everything else is protobuf's.
+
+    | model_name model_version | id  | parameters | inputs outputs 1st raw tag | raw | tag  | raw ..
+      the codec's own            cut   cut          kept                         cut   kept   cut
+"""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from fogline.errors import InvalidInput
+from fogline.schema import Schema, is_within
+from fogline.tensors import DATATYPES, is_bool
+from fogline_edge.serving.codec import parameters
+from fogline_edge.serving.codec.fields import BYTES, Span, delimited, scan
+from fogline_edge.serving.codec.request import Form, Request
+from fogline_edge.serving.codec.wanted import Wanted
+
+MAX_LAYOUT_BYTES = 256 * 1024
+"""Of all layouts of one version together; a common one has a hundred."""
+_MAX_ONE_BYTES = 16 * 1024
+"""Of one."""
+MAX_SAME_SIZE = 8
+"""Layouts whose messages are equally long behind their parameters: each is tried in turn."""
+
+_NAME, _VERSION, _ID, _PARAMETERS, _INPUTS, _OUTPUTS, _RAW = range(1, 8)
+_ID_TAG, _PARAMETERS_TAG, _KEY_TAG, _VALUE_TAG = 0x1A, 0x22, 0x0A, 0x12
+_INT64, _UINT64 = 0x10, 0x28
+_SHORT = 128
+"""Lengths below this take one byte."""
+
+
+class Layout:
+    """What messages of one layout share."""
+
+    __slots__ = ("cuts", "form", "kept", "lead", "lead_size", "rows", "wanted")
+
+    def __init__(
+        self,
+        lead: bytes,
+        kept: tuple[tuple[int, bytes], ...],
+        cuts: tuple[tuple[int, int], ...],
+        form: Form,
+        rows: int,
+        wanted: dict[str, Wanted] | None,
+    ) -> None:
+        self.lead = lead
+        """Up to the first raw contents."""
+        self.lead_size = len(lead)
+        self.kept = kept
+        """Bytes between raw contents, with their places behind the parameters."""
+        self.cuts = cuts
+        """Where each part of the form lies behind the parameters; empty where there is one, which
+        lies behind the lead."""
+        self.form = form
+        self.rows = rows
+        self.wanted = wanted
+
+    def cut(self, message: bytes, at: int) -> tuple[bytes, ...]:
+        """The parts of a message with this lead; none if it differs between them."""
+        for place, kept in self.kept:
+            if not message.startswith(kept, at + place):
+                return ()
+        return tuple([message[at + start : at + end] for start, end in self.cuts])
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.lead) + sum(len(kept) for _, kept in self.kept)
+
+
+class Layouts:
+    """A bounded number of layouts of one version, found by how long a message is."""
+
+    def __init__(self, name: str, version: int, schema: Schema, *, max_layouts: int) -> None:
+        self._head = delimited(_NAME, name.encode())
+        self._head_size = len(self._head)
+        self._version = delimited(_VERSION, b"%d" % version)
+        self._version_size = len(self._version)
+        self._names = [f.name for f in schema.inputs]
+        self._checks = tuple(
+            (i, f) for i, f in enumerate(schema.inputs) if f.datatype == "BOOL" or f.has_bounds
+        )
+        self._max = max_layouts
+        self._lock = threading.Lock()
+        self._by_size: dict[int, tuple[Layout, ...]] = {}
+        self._count = 0
+        self._bytes = 0
+
+    def read(self, message: bytes, arrived_us: int) -> Request | None:  # noqa: C901, PLR0912 - one call
+        """The request, if the message has a layout that is known and nothing in it is wrong."""
+        if not message.startswith(self._head):
+            return None
+        at = self._head_size
+        if message.startswith(self._version, at):
+            at += self._version_size
+        ident = b""
+        settings = None
+        try:
+            if message[at] == _ID_TAG:
+                start = at + 2
+                at = start + message[at + 1]
+                ident = message[start:at]
+                if message[start - 1] >= _SHORT or not (ident.isascii() or ident.decode()):
+                    return None
+            if message[at] == _PARAMETERS_TAG:
+                at, settings = _settings(message, at)
+        except (IndexError, UnicodeDecodeError, InvalidInput):
+            return None
+        for layout in self._by_size.get(len(message) - at, ()):
+            if message.startswith(layout.lead, at):
+                parts: tuple[bytes, ...] = (message[at + layout.lead_size :],)
+                if layout.cuts:
+                    parts = layout.cut(message, at)
+                if parts:
+                    break
+        else:
+            return None
+        if self._checks and not self._are_right(parts):
+            return None
+        request = Request(layout.form, layout.rows, parts, ident, arrived_us, layout.wanted)
+        if settings is not None:
+            event_us, request.timeout_s, request.priority = settings
+            if event_us is not None:
+                request.event_us = event_us
+        return request
+
+    def _are_right(self, parts: tuple[bytes, ...]) -> bool:
+        for i, field in self._checks:
+            if field.datatype == "BOOL":
+                if not is_bool(parts[i]):
+                    return False
+            elif not is_within(field, np.frombuffer(parts[i], DATATYPES[field.datatype])):
+                return False
+        return True
+
+    def learn(self, message: bytes, request: Request) -> None:
+        """Keeps the layout of a message that was read as `request`, if it has one."""
+        form = request.form
+        if (
+            not self._max
+            or not form.is_raw
+            or not form.is_stackable
+            or request.is_marked_final
+            or not message.startswith(self._head)
+        ):
+            return
+        try:
+            spans = list(scan(message))
+        except InvalidInput:
+            return
+        layout = self._layout(message, spans, request)
+        if layout is None:
+            return
+        raw_at, found = layout
+        self._keep(len(message) - raw_at, found)
+
+    def _layout(
+        self, message: bytes, spans: Sequence[Span], request: Request
+    ) -> tuple[int, Layout] | None:
+        """The layout and where it begins, if the fields stand in order and are all known."""
+        numbers = [s.number for s in spans]
+        if numbers != sorted(numbers) or any(
+            s.kind != BYTES or not _NAME <= s.number <= _RAW for s in spans
+        ):
+            return None
+        if any(numbers.count(n) > 1 for n in (_NAME, _VERSION, _ID)):
+            return None
+        inputs = [s for s in spans if s.number == _INPUTS]
+        raws = [s for s in spans if s.number == _RAW]
+        if not raws or len(raws) != len(inputs):
+            return None
+        at = inputs[0].start
+        first = raws[0].value
+        if first - at > _MAX_ONE_BYTES:
+            return None
+        order = self._order(message, inputs)
+        if order is None:
+            return None
+        lead = message[at:first]
+        kept = tuple((s.start - at, message[s.start : s.value]) for s in raws[1:])
+        cuts = tuple((raws[i].value - at, raws[i].end - at) for i in order)
+        return at, Layout(
+            lead,
+            kept,
+            cuts if len(cuts) > 1 else (),
+            request.form,
+            request.rows,
+            dict(request.wanted) if request.wanted else None,
+        )
+
+    def _order(self, message: bytes, inputs: Sequence[Span]) -> list[int] | None:
+        """For each input of the schema, which of the message's it is."""
+        names: list[str] = []
+        for span in inputs:
+            found = [s for s in scan(message[span.value : span.end]) if s.number == 1]
+            if len(found) != 1 or found[0].kind != BYTES:
+                return None
+            start = span.value
+            names.append(message[start + found[0].value : start + found[0].end].decode())
+        return [names.index(name) for name in self._names]
+
+    def _keep(self, size: int, layout: Layout) -> None:
+        """Puts a layout in and, where there is no room, the oldest out."""
+        with self._lock:
+            others = self._by_size.get(size, ())
+            if any(layout.lead == o.lead and layout.kept == o.kept for o in others):
+                return
+            if len(others) >= MAX_SAME_SIZE:
+                self._forget(size, others[:1])
+            while self._by_size and (
+                self._count >= self._max or self._bytes + layout.size_bytes > MAX_LAYOUT_BYTES
+            ):
+                oldest = next(iter(self._by_size))
+                self._forget(oldest, self._by_size[oldest])
+            self._by_size[size] = (*self._by_size.get(size, ()), layout)
+            self._count += 1
+            self._bytes += layout.size_bytes
+
+    def _forget(self, size: int, layouts: tuple[Layout, ...]) -> None:
+        left = tuple(o for o in self._by_size.pop(size) if o not in layouts)
+        if left:
+            self._by_size[size] = left
+        self._count -= len(layouts)
+        self._bytes -= sum(o.size_bytes for o in layouts)
+
+
+_Settings = tuple[int | None, float | None, int]
+"""Event time, timeout and priority, as of a `Request`; no event time where there is none."""
+
+
+def _settings(message: bytes, at: int) -> tuple[int, _Settings]:
+    """Where the parameters that begin at `at` end, and what they say.
+
+    Raises:
+        InvalidInput: they are not all plain numbers of the ones known here, or cannot be right.
+        IndexError: the message ends.
+    """
+    found: dict[bytes, int] = {}
+    while message[at] == _PARAMETERS_TAG:
+        end = at + 2 + message[at + 1]
+        value = at + 4 + message[at + 3]
+        key = message[at + 4 : value]
+        if (
+            message[at + 1] >= _SHORT
+            or message[at + 2] != _KEY_TAG
+            or message[value] != _VALUE_TAG
+            or message[value + 1] != end - value - 2
+            or message[value + 2] not in (_INT64, _UINT64)
+            or key not in _KEYS
+            or key in found
+        ):
+            raise InvalidInput("a parameter of another form")
+        found[key] = _number(message[value + 3 : end])
+        at = end
+    event_us = found.get(_EVENT_TIME)
+    return at, (
+        None if event_us is None else parameters.check_event_us(event_us),
+        parameters.check_timeout(found.get(_TIMEOUT, 0)),
+        parameters.check_priority(found.get(_PRIORITY, 0)),
+    )
+
+
+_EVENT_TIME = parameters.EVENT_TIME.encode()
+_TIMEOUT = parameters.TIMEOUT.encode()
+_PRIORITY = parameters.PRIORITY.encode()
+_KEYS = frozenset((_EVENT_TIME, _TIMEOUT, _PRIORITY))
+_MORE = 0x8080_8080_8080_8080
+"""The bit of each byte of a varint that says that another one follows."""
+
+
+def _number(data: bytes) -> int:
+    """The varint that `data` is: seven bits of each byte, moved together in three steps.
+
+    Raises:
+        InvalidInput: it is none, or has more than eight bytes.
+    """
+    size = len(data)
+    bits = int.from_bytes(data, "little")
+    if not 1 <= size <= 8 or bits & _MORE != _MORE & ((1 << 8 * (size - 1)) - 1):
+        raise InvalidInput("a parameter of another form")
+    bits &= 0x7F7F_7F7F_7F7F_7F7F
+    bits = (bits & 0x007F_007F_007F_007F) | (bits & 0x7F00_7F00_7F00_7F00) >> 1
+    bits = (bits & 0x0000_3FFF_0000_3FFF) | (bits & 0x3FFF_0000_3FFF_0000) >> 2
+    return (bits & 0x0000_0000_0FFF_FFFF) | (bits & 0x0FFF_FFFF_0000_0000) >> 4
