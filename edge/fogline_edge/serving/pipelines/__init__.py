@@ -2,6 +2,21 @@
 
 from fogline_edge.serving.pipelines.branches import Branches
 from fogline_edge.serving.pipelines.counts import StepCounts, Stepwise
+from fogline_edge.serving.pipelines.loading import (
+    Bring,
+    Surroundings,
+    load_pipeline,
+    make_pipeline,
+)
 from fogline_edge.serving.pipelines.runner import PipelineRunner
 
-__all__ = ["Branches", "PipelineRunner", "StepCounts", "Stepwise"]
+__all__ = [
+    "Branches",
+    "Bring",
+    "PipelineRunner",
+    "StepCounts",
+    "Stepwise",
+    "Surroundings",
+    "load_pipeline",
+    "make_pipeline",
+]

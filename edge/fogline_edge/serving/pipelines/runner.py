@@ -28,7 +28,7 @@ class PipelineRunner:
 
     Args:
         pipeline: The definition.
-        version: Its number, for errors.
+        ref: `NAME@VERSION`, for errors.
         models: Where its components are found.
         branches: Threads for its branches; the owner closes them.
         watchdog: Ends late runs.
@@ -42,7 +42,7 @@ class PipelineRunner:
     def __init__(
         self,
         pipeline: Pipeline,
-        version: int,
+        ref: str,
         models: Models,
         *,
         branches: Branches,
@@ -53,7 +53,7 @@ class PipelineRunner:
         self.schema: Schema = schema_of(pipeline)
         self.inputs = self.schema.inputs
         self.outputs = self.schema.outputs
-        self._label = f"pipeline {pipeline.name}@{version}"
+        self._label = f"pipeline {ref}"
         self._branches = branches
         self._watchdog = watchdog
         self._clock = clock
