@@ -37,6 +37,11 @@ def check_refs(
     """Raises `ValueError` for a tensor that has no producer, step or `known` kind."""
     for ref in refs:
         producer, tensor = split_ref(ref)
+        if not tensor:
+            raise ValueError(
+                f"{where}: {ref!r} is no tensor's name; write inputs.NAME, constants.NAME or "
+                "STEP.OUTPUT"
+            )
         if producer in known:
             if tensor not in known[producer]:
                 there = ", ".join(sorted(known[producer])[:16]) or "none"

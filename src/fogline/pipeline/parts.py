@@ -5,6 +5,7 @@ the definition holds, `detect.maps` what the step `detect` gave. The producer en
 so a tensor's own name may hold dots.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -29,24 +30,24 @@ MAX_CONSTANT_BYTES = 1024 * 1024
 _WORD = r"[A-Za-z_][A-Za-z0-9_-]{0,62}"
 Word = Annotated[str, Meta(pattern=rf"^{_WORD}\Z")]
 """Names of steps, components and constants; without dots."""
-Ref = Annotated[str, Meta(pattern=rf"^{_WORD}\.[^\x00-\x1f]{{1,256}}\Z")]
+Ref = Annotated[str, Meta(min_length=1, max_length=320)]
 """`PRODUCER.TENSOR`."""
 Source = Ref | Annotated[tuple[Ref, ...], Meta(min_length=1, max_length=MAX_ALTERNATIVES)]
 """One tensor, or several of which the first that is there is taken, row by row."""
-_VERSION = r"@[1-9][0-9]{0,8}"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
-ModelRef = Annotated[str, Meta(pattern=rf"^({_NAME}({_VERSION})?)?\Z")]
-"""`NAME@3`, or `NAME` for the version that is active; empty for none."""
-StepRef = Annotated[str, Meta(pattern=rf"^({_NAME}{_VERSION})?\Z")]
-"""`NAME@1` of a Python step; empty for none."""
+_VERSION = r"@[1-9][0-9]{0,8}"
+_MODEL = re.compile(rf"{_NAME}({_VERSION})?")
+_STEP = re.compile(rf"{_NAME}{_VERSION}")
 Scalar = bool | int | float | str
 
 
 class Component(Record, frozen=True, kw_only=True):
     """Who plays a part: a model, or a Python step that is installed on the device."""
 
-    model: ModelRef = ""
-    step: StepRef = ""
+    model: Annotated[str, Meta(max_length=80)] = ""
+    """`NAME@3`, or `NAME` for the version that is active."""
+    step: Annotated[str, Meta(max_length=80)] = ""
+    """`NAME@1`."""
     options: Annotated[dict[Word, Scalar], Meta(max_length=64)] = field(default_factory=dict)
     """What a Python step is made with."""
     path: Annotated[str, Meta(max_length=4096)] = ""
@@ -58,6 +59,10 @@ class Component(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if bool(self.model) == bool(self.step):
             raise ValueError("a component is either a `model` or a Python `step`")
+        if self.model and not _MODEL.fullmatch(self.model):
+            raise ValueError(f"model {self.model!r}: write NAME, or NAME@3 for one version of it")
+        if self.step and not _STEP.fullmatch(self.step):
+            raise ValueError(f"step {self.step!r}: write NAME@1; a Python step has a version")
         if self.options and not self.step:
             raise ValueError(f"model {self.model}: only a Python step takes options")
         if (self.path or self.visible) and not self.model:
