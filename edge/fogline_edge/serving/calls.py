@@ -144,17 +144,17 @@ class Endpoint:
 class FrontCounts:
     """What a front holds now, and what it has seen since it started."""
 
-    connections: int
-    calls: int
-    held_bytes: int
+    connections: int = 0
+    calls: int = 0
+    held_bytes: int = 0
     """Of requests that are not whole yet or not taken, and of responses that wait to be sent."""
-    accepted_connections: int
-    refused_connections: int
+    accepted_connections: int = 0
+    refused_connections: int = 0
     """Beyond the bound on connections."""
-    faulted_connections: int
+    faulted_connections: int = 0
     """Closed because the peer broke the protocol, flooded, or held still too long."""
-    received_calls: int
-    refused_calls: int
+    received_calls: int = 0
+    refused_calls: int = 0
     """Beyond a bound on calls or bytes."""
 
 

@@ -1,30 +1,30 @@
 """The front on grpcio's server: a thread for each open call, bytes in and bytes out.
 
-Sole importer of `grpc` on the serving side. grpcio itself keeps the bound on open calls
-(`maximum_concurrent_rpcs`) and on message sizes, both RESOURCE_EXHAUSTED to the peer.
+Sole importer of `grpc` on the serving side. grpcio itself keeps the bounds on open calls
+(`maximum_concurrent_rpcs`), message and metadata sizes and PINGs; it does not tell the user of a
+Unix socket's peer, nor what its connections hold.
 """
 
 import queue
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
 from fogline.addresses import Address
-from fogline.errors import Conflict, Exhausted, FoglineError
+from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput
 from fogline.wire.services import METHODS
 from fogline.wire.status import status_of
-from fogline_edge.serving.calls import OnReady
-from fogline_edge.serving.config import ServingConfig
+from fogline_edge.serving.calls import Endpoint, FrontCounts, Listener, OnReady, Peer, Tls
+from fogline_edge.serving.front.body import Take
+from fogline_edge.serving.front.config import FrontConfig
+from fogline_edge.serving.front.grpc import details_of, join_metadata
+from fogline_edge.serving.front.sockets import SOCKET_MODE, check_free
 
-MAX_METADATA_BYTES = 16 * 1024
-"""Longest metadata of one call."""
-MAX_DETAILS_BYTES = 2000
-"""Longest error text; percent-encoded it must fit the 8 KiB of metadata that peers take."""
 MAX_UNSENT = 64
 """Responses of one streaming call that its peer has not read."""
 
@@ -32,8 +32,8 @@ _CODES = MappingProxyType({code.value[0]: code for code in grpc.StatusCode})
 _END = object()
 
 
-class _GrpcioCall:
-    """A unary `Call`; its handler thread waits in `wait`."""
+class _UnaryCall:
+    """A `Call` with one response; its handler thread waits in `wait`."""
 
     def __init__(self, method: str, message: bytes, context: Any) -> None:
         self.method = method
@@ -48,8 +48,18 @@ class _GrpcioCall:
         self._error: FoglineError | None = None
 
     @property
+    def peer(self) -> Peer:
+        if self._context.peer().startswith("unix"):
+            return Peer(transport="unix")
+        proof = self._context.auth_context()
+        if proof.get("transport_security_type") != [b"ssl"]:
+            return Peer(transport="tcp")
+        names = proof.get("x509_common_name", ())
+        return Peer(transport="tls", subject=names[0].decode(errors="replace") if names else "")
+
+    @property
     def metadata(self) -> Mapping[str, str | bytes]:
-        return dict(self._context.invocation_metadata())
+        return join_metadata(self._context.invocation_metadata())
 
     @property
     def deadline_s(self) -> float | None:
@@ -58,14 +68,23 @@ class _GrpcioCall:
         return None if left_s is None or left_s > 1e9 else left_s
 
     def is_cancelled(self) -> bool:
-        return not self._context.is_active()
+        return self._has_ended or not self._context.is_active()
 
     def when_ended(self, callback: Callable[[], None]) -> None:
         if not self._context.add_callback(callback):
             callback()
 
+    def is_writable(self) -> bool:
+        return True
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        callback()
+
     def send(self, response: bytes) -> None:  # noqa: ARG002 - the Protocol's
         self.fail(FoglineError(f"{self.method} gives one response, not a stream"))
+
+    def receive(self, take: Take) -> None:  # noqa: ARG002 - the Protocol's
+        self.fail(FoglineError(f"{self.method} takes one request, not a stream"))
 
     def finish(self, response: bytes | None) -> None:
         self._end(response, None)
@@ -91,15 +110,36 @@ class _GrpcioCall:
 
     def _abort_if_failed(self) -> None:
         if self._error is not None:
-            self._context.abort(_CODES[status_of(self._error)], _details(self._error))
+            self._context.abort(_CODES[status_of(self._error)], details_of(str(self._error)))
 
 
-class _GrpcioStream(_GrpcioCall):
-    """A `Call` with many responses; its handler thread reads `responses`."""
+class _StreamCall(_UnaryCall):
+    """A `Call` with many responses; its handler thread reads `responses`.
 
-    def __init__(self, method: str, message: bytes, context: Any) -> None:
+    Where requests stream too, a second thread waits for them, from the first `receive` on.
+    """
+
+    def __init__(
+        self, method: str, message: bytes, requests: Any, context: Any, on_ready: OnReady
+    ) -> None:
         super().__init__(method, message, context)
-        self._unsent: queue.Queue[Any] = queue.Queue(MAX_UNSENT + 1)
+        self._requests = requests
+        self._on_ready = on_ready
+        self._unsent: queue.Queue[Any] = queue.Queue(MAX_UNSENT + 2)
+        self._writers: list[Callable[[], None]] = []
+        self._takes: queue.Queue[Take | None] = queue.Queue()
+        self._reader: threading.Thread | None = None
+
+    def is_writable(self) -> bool:
+        return self._unsent.qsize() < MAX_UNSENT // 2
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            waits = not self._has_ended and not self.is_writable()
+            if waits:
+                self._writers.append(callback)
+        if not waits:
+            callback()
 
     def send(self, response: bytes) -> None:
         with self._lock:
@@ -110,12 +150,45 @@ class _GrpcioStream(_GrpcioCall):
                 return
         self.fail(Exhausted(f"{MAX_UNSENT} responses wait to be read"))
 
+    def receive(self, take: Take) -> None:
+        if self._requests is None:
+            super().receive(take)
+            return
+        self._takes.put(take)
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._read, name="grpc-read", daemon=True)
+            self._reader.start()
+
     def responses(self) -> Iterator[bytes]:
         """Every response until the call ends, or its peer goes."""
         self.when_ended(lambda: self.finish(None))
         while (response := self._unsent.get()) is not _END:
+            self._wake_writers()
             yield response
+        self._takes.put(None)
+        self._wake_writers()
+        if self._response is not None:
+            yield self._response
         self._abort_if_failed()
+
+    def _wake_writers(self) -> None:
+        with self._lock:
+            if not self._has_ended and not self.is_writable():
+                return
+            writers, self._writers = self._writers, []
+        for callback in writers:
+            callback()
+
+    def _read(self) -> None:
+        while (take := self._takes.get()) is not None:
+            try:
+                message = next(self._requests, None)
+            except grpc.RpcError:
+                return  # the peer has gone
+            if self.is_cancelled():
+                return
+            take(message)
+            self._on_ready(())
 
     def _end(self, response: bytes | None, error: FoglineError | None) -> bool:
         first = super()._end(response, error)
@@ -129,84 +202,134 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, on_ready: OnReady) -> None:
         self._on_ready = on_ready
+        self.received = 0
 
     def service(self, details: Any) -> Any:
+        self.received += 1
         method = METHODS.get(details.method)
         path: str = details.method
         if method is None or method.streams_requests:
             return grpc.stream_stream_rpc_method_handler(
-                lambda _, context: self._streamed(path, b"", context)
+                lambda requests, context: self._streamed(path, b"", requests, context)
             )
         if method.streams_responses:
             return grpc.unary_stream_rpc_method_handler(
-                lambda message, context: self._streamed(path, message, context)
+                lambda message, context: self._streamed(path, message, None, context)
             )
         return grpc.unary_unary_rpc_method_handler(
             lambda message, context: self._unary(path, message, context)
         )
 
     def _unary(self, path: str, message: bytes, context: Any) -> bytes | None:
-        call = _GrpcioCall(path, message, context)
+        call = _UnaryCall(path, message, context)
         self._on_ready((call,))
         return call.wait()
 
-    def _streamed(self, path: str, message: bytes, context: Any) -> Iterator[bytes]:
-        call = _GrpcioStream(path, message, context)
+    def _streamed(self, path: str, message: bytes, requests: Any, context: Any) -> Iterator[bytes]:
+        call = _StreamCall(path, message, requests, context, self._on_ready)
         self._on_ready((call,))
         return call.responses()
 
 
-class GrpcioFront:
-    """A `FrontAdapter`; starts once."""
+class ThreadFront:
+    """A `Front`; starts once."""
 
-    def __init__(self, address: Address, config: ServingConfig) -> None:
-        self._address = address
+    def __init__(self, listeners: Sequence[Listener], config: FrontConfig) -> None:
+        self._listeners = tuple(listeners)
         self._config = config
-        self._threads = ThreadPoolExecutor(config.max_calls, "grpc-call")
+        self._threads = ThreadPoolExecutor(config.max_threads, "grpc-call")
         self._server: Any = None
+        self._handlers: _Handlers | None = None
 
-    def start(self, on_ready: OnReady) -> Address:
-        """Listens. Raises `Conflict` when it cannot."""
-        _check_free(self._address)
+    def start(self, on_ready: OnReady) -> tuple[Endpoint, ...]:
+        """See `Front.start`."""
+        self._handlers = _Handlers(on_ready)
         self._server = grpc.server(
             self._threads,
-            handlers=(_Handlers(on_ready),),
-            options=(
-                # Two servers on one port would share its connections without a word.
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", self._config.max_message_bytes),
-                ("grpc.max_send_message_length", -1),  # bounded where it is made
-                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-            ),
-            maximum_concurrent_rpcs=self._config.max_calls,
+            handlers=(self._handlers,),
+            options=_options(self._config),
+            maximum_concurrent_rpcs=min(self._config.max_calls, self._config.max_threads),
         )
         try:
-            port = self._server.add_insecure_port(str(self._address))
+            endpoints = tuple(self._listen(one) for one in self._listeners)
+        except BaseException:
+            self.drain(0)
+            raise
+        self._server.start()
+        return endpoints
+
+    def _listen(self, listener: Listener) -> Endpoint:
+        check_free(listener.address, take_over=self._config.take_over)
+        target = str(Endpoint(address=listener.address))
+        try:
+            if listener.tls is None:
+                port = self._server.add_insecure_port(target)
+            else:
+                port = self._server.add_secure_port(target, _credentials(listener.tls))
         except RuntimeError:
             port = 0
         if not port:
-            raise Conflict(f"cannot listen on {self._address}: the system refused it")
-        self._server.start()
-        return Address(self._address.host, port)
+            raise Conflict(f"cannot listen on {target}: the system refused it")
+        if isinstance(listener.address, Path):
+            listener.address.chmod(SOCKET_MODE)
+            return Endpoint(address=listener.address)
+        address = Address(listener.address.host, port)
+        return Endpoint(address=address, is_secure=listener.tls is not None)
 
     def drain(self, grace_s: float) -> None:
-        """Takes no new calls, lets open ones end for `grace_s` seconds, cancels the rest."""
+        """See `Front.drain`."""
         if self._server is not None:
             self._server.stop(grace_s).wait()
         self._threads.shutdown()
 
+    def counts(self) -> FrontCounts:
+        """The calls received alone; grpcio does not tell the rest."""
+        return FrontCounts(received_calls=self._handlers.received if self._handlers else 0)
 
-def _details(error: FoglineError) -> str:
-    return str(error).encode(errors="replace")[:MAX_DETAILS_BYTES].decode(errors="ignore")
+
+def _options(config: FrontConfig) -> tuple[tuple[str, int], ...]:
+    early_ms = int(1000 * config.min_ping_interval_s)
+    return (
+        # Two servers on one port would share its connections without a word.
+        ("grpc.so_reuseport", int(config.take_over)),
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", -1),  # bounded where it is made
+        ("grpc.max_metadata_size", config.max_header_bytes),
+        ("grpc.max_concurrent_streams", config.max_streams),
+        ("grpc.max_connection_idle_ms", int(1000 * config.idle_timeout_s)),
+        ("grpc.keepalive_time_ms", int(1000 * config.keepalive_s)),
+        ("grpc.keepalive_timeout_ms", int(1000 * config.keepalive_timeout_s)),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", early_ms),
+        ("grpc.http2.max_ping_strikes", config.max_ping_strikes),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )
 
 
-def _check_free(address: Address) -> None:
-    """Says why the system refuses an address, which grpcio writes to stderr and does not tell."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+def _credentials(tls: Tls) -> Any:
+    """Raises `InvalidInput` when a file cannot be read; grpcio itself finds bad contents."""
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As grpcio's own socket: connections of the past that linger do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address.host, address.port))
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        clients = tls.clients.read_bytes() if tls.clients else None
     except OSError as e:
-        raise Conflict(f"cannot listen on {address}: {e.strerror or e}") from e
+        raise InvalidInput(f"TLS: {e.filename}: {e.strerror or e}") from e
+    return grpc.ssl_server_credentials([pair], clients, require_client_auth=clients is not None)
+
+
+class GrpcioFront:
+    """A `ThreadFront` on one address."""
+
+    def __init__(self, address: Address, config: Any) -> None:
+        bounds = FrontConfig(
+            kind="grpcio",
+            max_threads=config.max_calls,
+            max_message_bytes=config.max_message_bytes,
+        )
+        self._front = ThreadFront((Listener(address=address),), bounds)
+
+    def start(self, on_ready: OnReady) -> Address:
+        """See `Front.start`."""
+        (endpoint,) = self._front.start(on_ready)
+        return cast("Address", endpoint.address)
+
+    def drain(self, grace_s: float) -> None:
+        self._front.drain(grace_s)

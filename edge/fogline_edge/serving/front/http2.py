@@ -1,0 +1,589 @@
+"""One HTTP/2 connection and its calls, within their bounds. Sole importer of `ngh2`.
+
+No I/O but through the transport that it is given; for the loop's thread alone. Sources: RFC 9113
+(HTTP/2) and gRPC's specification (`doc/PROTOCOL-HTTP2.md` of grpc/grpc).
+"""
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import Enum
+from typing import Any, Protocol
+
+import ngh2
+
+from fogline.errors import Exhausted, FoglineError, Unavailable
+from fogline.wire.services import METHODS
+from fogline_edge.serving.calls import Peer
+from fogline_edge.serving.front import grpc
+from fogline_edge.serving.front.body import Body
+from fogline_edge.serving.front.call import Http2Call
+from fogline_edge.serving.front.conduct import FLOOD, Conduct
+from fogline_edge.serving.front.config import FrontConfig
+from fogline_edge.serving.front.poll import Poll
+
+_LOG = logging.getLogger(__name__)
+
+FRAME_BYTES = 16 * 1024
+"""Longest frame that a peer may send, HTTP/2's own default; what is shorter is not counted."""
+WRITE_BYTES = 256 * 1024
+"""What is handed to the transport at once."""
+INBOX_BYTES = 64 * 1024
+INBOX_MESSAGES = 64
+"""Untaken messages of a call from which on its peer's window is not given back."""
+GZIP_BYTES = 1024
+"""Shorter responses are not compressed."""
+DRAIN_PING = b"leaving\0"
+ALIVE_PING = b"alive?\0\0"
+
+_ROUTES: Mapping[bytes, tuple[str, bool]] = {
+    path.encode(): (path, method.streams_requests) for path, method in METHODS.items()
+}
+
+
+class Transport(Protocol):
+    """What is asked of an asyncio transport."""
+
+    def write(self, data: bytes) -> None:
+        """Sends, or keeps what the socket does not take."""
+
+    def close(self) -> None:
+        """Closes when everything is sent."""
+
+    def abort(self) -> None:
+        """Closes."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the socket has not taken."""
+
+
+class State(Enum):
+    """How far a connection is from its end."""
+
+    OPEN = "open"
+    NOTICED = "noticed"
+    """The peer was told that it will end; calls that cross the notice are served."""
+    LEAVING = "leaving"
+    """No new calls; it ends with the last one."""
+    CLOSED = "closed"
+
+
+def engine_of(config: FrontConfig) -> ngh2.Configuration:
+    """nghttp2's own bounds; shared by all connections."""
+    return ngh2.Configuration(
+        auto_window_update=False,
+        max_inbound_header_list_size=2 * config.max_header_bytes,
+        max_inbound_header_count=max(64, config.max_header_bytes // 64),
+        stream_reset_rate_limit=(4 * config.max_streams, config.max_streams),
+        max_outbound_ack=256,
+    )
+
+
+def _settings(config: FrontConfig) -> dict[int, int]:
+    return {
+        ngh2.Setting.MAX_CONCURRENT_STREAMS: config.max_streams,
+        ngh2.Setting.INITIAL_WINDOW_SIZE: config.stream_window_bytes,
+        ngh2.Setting.MAX_FRAME_SIZE: FRAME_BYTES,
+        ngh2.Setting.MAX_HEADER_LIST_SIZE: config.max_header_bytes,
+    }
+
+
+class Connection:
+    """The calls of one peer."""
+
+    def __init__(
+        self, poll: Poll, peer: Peer, transport: Transport, engine: ngh2.Configuration
+    ) -> None:
+        self.poll = poll
+        self.peer = peer
+        self.calls: dict[int, Http2Call] = {}
+        """By stream, until the last byte of the response is on its way."""
+        self.state = State.OPEN
+        self.is_greeted = False
+        """Whether the peer's first SETTINGS came."""
+        self.is_paused = False
+        """Whether the socket takes no more."""
+        self.is_asked = False
+        """Whether a PING of `ask` waits for its answer."""
+        self.reads = 0
+        self.conduct = Conduct(poll.config)
+        self._config = poll.config
+        self._transport = transport
+        self._session = ngh2.Connection(ngh2.Role.SERVER, engine)
+        self._is_dirty = False
+        self._held_bytes = 0
+        self._unsent_bytes = 0
+        self._early: list[int] = []
+        """Streams that were answered before their request was whole."""
+        self._blocked: list[Http2Call] = []
+        """Calls of which someone waits until they are writable."""
+        self._window_bytes = self._config.connection_window_bytes
+        self._kept_bytes = 0
+        """What calls do not take; lent to the connection's window, so that others can go on."""
+        self._fast_bytes = min(FRAME_BYTES, grpc.PREFIX_BYTES + self._config.max_message_bytes)
+        self._session.initiate_connection(_settings(self._config))
+        self._session.set_local_window_size(self._window_bytes)
+        self._write_soon()
+
+    def has_closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    # What comes in
+
+    def receive(self, data: bytes) -> None:
+        """Takes bytes of the peer."""
+        if self.has_closed():
+            return
+        self.reads += 1
+        is_flood = self.conduct.came(len(data))
+        try:
+            self._session.receive_data(data)
+            self._handle(self._session.events())
+        except ngh2.NGH2Error as e:
+            self._break(e)
+        if is_flood:
+            self.expel(FLOOD)
+        if self.has_closed():
+            self.lost()  # also what came behind the fault
+        else:
+            self._write_soon()
+
+    def _handle(self, events: list[Any]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is ngh2.DataReceived:
+                self._on_data(event.stream_id, event.data, event.end_stream)
+            elif kind is ngh2.RequestReceived:
+                self._on_request(event.stream_id, event.headers, event.end_stream)
+            elif kind is ngh2.StreamClosed:
+                self._on_closed(event.stream_id)
+            else:
+                self._on_control(event)
+
+    def _on_request(self, stream_id: int, headers: grpc.Headers, ends: bool) -> None:
+        poll = self.poll
+        fields = dict(headers)
+        path = fields[b":path"]
+        method, streams = _ROUTES.get(path) or (path.decode("latin-1"), True)
+        call = Http2Call(self, stream_id, method, headers, poll.now)
+        call.has_request = ends
+        self.calls[stream_id] = call
+        poll.calls += 1
+        poll.received_calls += 1
+        self.conduct.was_useful()
+        if (
+            fields.get(b"content-type") != b"application/grpc" or fields[b":method"] != b"POST"
+        ) and (status := grpc.refusal_of(fields)):
+            self._refuse(call, status)
+            return
+        try:
+            self._admit(call, fields, streams)
+        except FoglineError as e:
+            self.end(call, None, e)
+
+    def _admit(self, call: Http2Call, fields: Mapping[bytes, bytes], streams: bool) -> None:
+        poll = self.poll
+        if poll.calls > self._config.max_calls:
+            poll.refused_calls += 1
+            raise Exhausted(f"{self._config.max_calls} calls are open already; try later")
+        if b"grpc-encoding" in fields:
+            call.is_gzip = grpc.is_gzip(fields[b"grpc-encoding"])
+            # As gRPC's Go servers: whoever compresses, and takes it, is answered alike.
+            call.gzips = call.is_gzip and grpc.accepts_gzip(fields.get(b"grpc-accept-encoding"))
+        if b"grpc-timeout" in fields:
+            call.deadline_s = grpc.timeout_of(fields[b"grpc-timeout"])
+            if call.deadline_s is not None:
+                call.deadline_step = poll.deadlines.add(call, poll.now + call.deadline_s)
+        if streams:
+            self._open_body(call, streams=True)
+            poll.ready.append(call)
+        elif call.has_request:
+            self._open_body(call, streams=False).end()
+
+    def _on_data(self, stream_id: int, data: bytes, ends: bool) -> None:
+        size = len(data)
+        call = self.calls.get(stream_id)
+        if call is None or call.has_ended:
+            self._charge()  # it takes a while until a peer learns that its call has ended
+            self._release(stream_id, size)
+            return
+        if size:
+            self.conduct.was_useful()
+        if (
+            ends
+            and call.body is None
+            and grpc.PREFIX_BYTES <= size <= self._fast_bytes
+            and not data[0]
+            and int.from_bytes(data[1 : grpc.PREFIX_BYTES], "big") == size - grpc.PREFIX_BYTES
+        ):
+            # One message in one frame: so small that the number of calls bounds them all.
+            self._session.acknowledge_received_data(size, stream_id)
+            call.message = data[grpc.PREFIX_BYTES :]
+            call.has_request = True
+            self.poll.ready.append(call)
+            return
+        self._on_part(call, data, ends)
+
+    def _on_part(self, call: Http2Call, data: bytes, ends: bool) -> None:
+        body = call.body or self._open_body(call, streams=False)
+        try:
+            if data:
+                body.add(data, self.poll.now)
+                self._count(body)
+            elif not ends:
+                self._charge()
+            if ends:
+                body.end()
+                call.has_request = True
+        except FoglineError as e:
+            self.end(call, None, e)
+        if body.whole_bytes > INBOX_BYTES or len(body.messages) > INBOX_MESSAGES:
+            body.kept += len(data)
+            self._kept_bytes += len(data)
+            self._lend()
+        else:
+            self._release(call.stream_id, len(data))
+        if call.has_ended:
+            return
+        if body.streams:
+            call.offer()
+        elif ends:
+            call.message = body.messages[0]
+            self.poll.ready.append(call)
+
+    def _open_body(self, call: Http2Call, *, streams: bool) -> Body:
+        call.body = Body(
+            call.method,
+            streams=streams,
+            is_gzip=call.is_gzip,
+            limit=self._config.max_message_bytes,
+            now=self.poll.now,
+        )
+        return call.body
+
+    def _on_closed(self, stream_id: int) -> None:
+        call = self.calls.pop(stream_id, None)
+        if call is not None:
+            self.poll.calls -= 1
+            self._forget(call)
+
+    def _forget(self, call: Http2Call) -> None:
+        """After the stream's end, whoever ended it."""
+        if not call.has_ended:
+            call.has_ended = self.poll.has_dropped = True
+            self._settle(call)
+
+    def _settle(self, call: Http2Call) -> None:
+        """After a call's end: gives back what it holds, and tells who waits for it."""
+        if call.deadline_step:
+            self.poll.deadlines.remove(call, call.deadline_step)
+        if call.body is not None:
+            call.body.clear()
+            self._count(call.body)
+            self._unkeep(call, call.body)
+        if call.callbacks or call.writers:
+            call.run_callbacks()
+
+    def _on_control(self, event: ngh2.Event) -> None:
+        match event:
+            case ngh2.TrailersReceived(stream_id, _):
+                # gRPC's clients send none, but to HTTP they end a request as well.
+                if (call := self.calls.get(stream_id)) is not None and not call.has_ended:
+                    self._on_part(call, b"", ends=True)
+            case ngh2.ConnectionClosed():
+                self._close()
+            case ngh2.SettingsReceived():
+                self.is_greeted = True
+                self._charge()
+            case ngh2.PingReceived():
+                self._charge()
+                if fault := self.conduct.ping(self.poll.now):
+                    self.expel(fault)
+            case ngh2.PingAcknowledged(opaque):
+                self._charge()
+                self.is_asked = self.is_asked and opaque != ALIVE_PING
+                if opaque == DRAIN_PING:
+                    self.leave()
+            case _:  # WINDOW_UPDATE, RST_STREAM (its StreamClosed follows), GOAWAY ...
+                self._charge()
+
+    # Bounds on what is held
+
+    def _charge(self) -> None:
+        if fault := self.conduct.charge():
+            self.expel(fault)
+
+    def _count(self, body: Body) -> None:
+        """Counts what a call holds. Raises `Exhausted` when that is too much."""
+        more = body.held_bytes - body.counted
+        body.counted += more
+        self._held_bytes += more
+        self.poll.held_bytes += more
+        if more > 0:
+            self._check_room(0)
+
+    def _check_room(self, more: int) -> None:
+        config = self._config
+        own = self._held_bytes + self._unsent_bytes + more
+        every = self.poll.held_bytes + more
+        if own > config.max_connection_bytes or every > config.max_held_bytes:
+            self.poll.refused_calls += 1
+            raise Exhausted(
+                f"the connection would hold {own} of {config.max_connection_bytes} bytes, the "
+                f"server {every} of {config.max_held_bytes}; try later"
+            )
+
+    def taken(self, call: Http2Call) -> None:
+        body = call.body
+        if body is not None:
+            self._count(body)
+            if body.whole_bytes <= INBOX_BYTES and len(body.messages) <= INBOX_MESSAGES:
+                self._unkeep(call, body)
+
+    def _unkeep(self, call: Http2Call, body: Body) -> None:
+        size, body.kept = body.kept, 0
+        if size:
+            self._kept_bytes -= size
+            self._release(call.stream_id, size)
+            self._lend()
+
+    def _lend(self) -> None:
+        window = self._config.connection_window_bytes + self._kept_bytes
+        if abs(window - self._window_bytes) > INBOX_BYTES and self.state is not State.CLOSED:
+            self._window_bytes = window
+            self._session.set_local_window_size(window)
+            self._write_soon()
+
+    def _release(self, stream_id: int, size: int) -> None:
+        """Lets the peer send as many bytes more."""
+        if size and self.state is not State.CLOSED:
+            self._session.acknowledge_received_data(size, stream_id)
+            self._write_soon()
+
+    # What goes out
+
+    def end(self, call: Http2Call, response: bytes | None, error: FoglineError | None) -> None:
+        if call.has_ended:
+            return
+        call.has_ended = True
+        try:
+            if error is None and response is not None and len(response) > FRAME_BYTES:
+                self._check_room(len(response))
+        except Exhausted as e:
+            error = e
+        with suppress(ngh2.NGH2Error):  # the peer has reset the stream: nobody waits
+            self._answer(call, response, error)
+        if not call.has_request:
+            self._early.append(call.stream_id)
+        if call.callbacks or call.body is not None or call.deadline_step or call.writers:
+            self._settle(call)
+        if not self._is_dirty:
+            self._write_soon()
+
+    def _answer(self, call: Http2Call, response: bytes | None, error: FoglineError | None) -> None:
+        session, stream_id = self._session, call.stream_id
+        if error is not None:
+            trailers = grpc.trailers_of(error)
+            if not call.has_headers:
+                session.send_response(stream_id, (*grpc.RESPONSE, *trailers), end_stream=True)
+                return
+        else:
+            trailers = grpc.OK_TRAILERS
+            if not call.has_headers:
+                session.send_response(
+                    stream_id, grpc.RESPONSE_GZIP if call.gzips else grpc.RESPONSE
+                )
+            if response is not None:
+                self._send_message(call, response)
+        session.send_trailers(stream_id, trailers)
+
+    def _send_message(self, call: Http2Call, message: bytes) -> None:
+        session, stream_id, size = self._session, call.stream_id, len(message)
+        if call.gzips and size >= GZIP_BYTES:
+            message = grpc.compress(message)
+            session.send_data(stream_id, grpc.prefix(message, compressed=True) + message)
+        elif size < FRAME_BYTES:
+            session.send_data(stream_id, b"\0" + size.to_bytes(4, "big") + message)
+        else:  # without a copy
+            session.send_data(stream_id, grpc.prefix(message))
+            session.send_data(stream_id, message)
+            self._note_unsent()
+        call.given_bytes += grpc.PREFIX_BYTES + len(message)
+
+    def send(self, call: Http2Call, response: bytes) -> None:
+        if call.has_ended:
+            return
+        try:
+            unsent = self._session.queued_body_size(call.stream_id)
+            if unsent > self._config.max_unsent_bytes:
+                raise Exhausted(f"{unsent} bytes of responses wait for the peer to read them")
+            self._check_room(len(response))
+            if not call.has_headers:
+                self._session.send_response(
+                    call.stream_id, grpc.RESPONSE_GZIP if call.gzips else grpc.RESPONSE
+                )
+                call.has_headers = True
+            self._send_message(call, response)
+        except Exhausted as e:
+            self.end(call, None, e)
+        except ngh2.NGH2Error:
+            pass  # the peer reset the stream; its StreamClosed will end the call
+        self._write_soon()
+
+    def _refuse(self, call: Http2Call, status: bytes) -> None:
+        """Answers what is not gRPC by HTTP alone, as gRPC's specification wants."""
+        call.has_ended = True
+        self._session.send_response(call.stream_id, ((b":status", status),), end_stream=True)
+        if not call.has_request:
+            self._early.append(call.stream_id)
+
+    def unsent_bytes(self, call: Http2Call) -> int:
+        """What waits for the peer's window."""
+        return self._session.queued_body_size(call.stream_id)
+
+    def cancel(self, call: Http2Call) -> None:
+        """Gives a response up."""
+        self._session.reset_stream(call.stream_id, ngh2.ErrorCode.CANCEL)
+        self._write_soon()
+
+    def is_writable(self, call: Http2Call) -> bool:
+        unsent = self._session.queued_body_size(call.stream_id)
+        return not self.is_paused and unsent <= self._config.max_unsent_bytes // 16
+
+    def watch_writable(self, call: Http2Call) -> None:
+        if call.has_ended or self.is_writable(call):
+            call.wake_writers()
+        else:
+            self._blocked.append(call)
+
+    def _write_soon(self) -> None:
+        if not self._is_dirty:
+            self._is_dirty = True
+            self.poll.write_soon(self)
+
+    def pump(self) -> None:
+        """Sends what can be sent."""
+        self._is_dirty = False
+        if self.state is State.CLOSED:
+            return
+        session, sent = self._session, 0
+        try:
+            while not self.is_paused:
+                data = session.data_to_send(WRITE_BYTES)
+                if data:
+                    sent += len(data)
+                    self._transport.write(data)
+                if len(data) < WRITE_BYTES:
+                    break
+            self.conduct.sent(sent)
+            if self._early:
+                self._reset_early()
+            self._handle(session.events())
+            self._note_unsent()
+            if self._blocked:
+                self._wake_blocked()
+            if not self.is_paused and not session.want_read and not session.want_write:
+                self._close()
+        except ngh2.NGH2Error as e:
+            self._break(e)
+
+    def _reset_early(self) -> None:
+        """Tells peers to stop sending what nobody reads, once they have their answer."""
+        waiting, self._early = self._early, []
+        for stream_id in waiting:
+            if stream_id not in self.calls:
+                continue
+            if self._session.queued_body_size(stream_id):
+                self._early.append(stream_id)
+            else:
+                self._session.reset_stream(stream_id, ngh2.ErrorCode.NO_ERROR)
+                self._write_soon()
+
+    def _note_unsent(self) -> None:
+        queued = self._session.queued_body_size()
+        if queued or self.is_paused or self._unsent_bytes:
+            unsent = queued + self._transport.get_write_buffer_size()
+            self.poll.held_bytes += unsent - self._unsent_bytes
+            self._unsent_bytes = unsent
+
+    def _wake_blocked(self) -> None:
+        blocked, self._blocked = self._blocked, []
+        for call in blocked:
+            self.watch_writable(call)
+
+    def pause(self) -> None:
+        """The socket takes no more."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """The socket takes more."""
+        self.is_paused = False
+        self._write_soon()
+
+    # Its end
+
+    def notice(self) -> None:
+        """Begins the end: the peer is told, and the PING's answer says that it has heard."""
+        if self.state is State.OPEN:
+            self.state = State.NOTICED
+            self._session.send_shutdown_notice()
+            self._session.ping(DRAIN_PING)
+            self._write_soon()
+
+    def leave(self) -> None:
+        """Takes no new calls, and closes after the last one."""
+        if self.state is State.NOTICED:
+            self.state = State.LEAVING
+            self._session.send_goaway()
+            self._write_soon()
+
+    def ask(self) -> None:
+        """Asks the peer whether it lives."""
+        if self.state is not State.CLOSED:
+            self.is_asked = True
+            self._session.ping(ALIVE_PING)
+            self._write_soon()
+
+    def expel(self, why: bytes) -> None:
+        """Closes at once, and tells the peer why."""
+        if self.state is State.CLOSED:
+            return
+        _LOG.info("connection closed", extra={"why": why.decode(), "peer": self.peer.transport})
+        self.poll.faulted_connections += 1
+        try:
+            self._session.send_goaway(ngh2.ErrorCode.ENHANCE_YOUR_CALM, debug_data=why)
+            if not self.is_paused:
+                self._transport.write(self._session.data_to_send(WRITE_BYTES))
+        except ngh2.NGH2Error:
+            pass  # it cannot be told any more
+        self._close()
+
+    def _break(self, error: ngh2.NGH2Error) -> None:
+        """The peer broke the protocol."""
+        _LOG.info("connection broken", extra={"why": str(error), "peer": self.peer.transport})
+        self.poll.faulted_connections += 1
+        self._close()
+
+    def stop(self) -> None:
+        """Ends every call, then the connection."""
+        for call in list(self.calls.values()):
+            self.end(call, None, Unavailable("the server is stopping"))
+        self.pump()
+        self._close()
+
+    def _close(self) -> None:
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._transport.close()
+            self.lost()
+
+    def lost(self) -> None:
+        """Ends every call: the connection is gone."""
+        self.state = State.CLOSED
+        calls, self.calls = self.calls, {}
+        self.poll.calls -= len(calls)
+        for call in calls.values():
+            self._forget(call)
+        self.poll.held_bytes -= self._unsent_bytes
+        self._unsent_bytes = 0
+        self._blocked.clear()

@@ -1,0 +1,173 @@
+"""What the connections of one event loop share: what one poll made ready, and the bounds on all.
+
+All calls that became ready in one poll of the loop are handed over together, and each connection
+is written to once. What other threads end is taken in one go too. Everything but `later` and
+`is_here` is for the loop's thread alone.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from threading import get_ident
+from typing import Any, Protocol
+
+from fogline.errors import DeadlineExceeded, FoglineError
+from fogline_edge.serving.calls import Call, OnReady
+from fogline_edge.serving.front.config import FrontConfig
+from fogline_edge.serving.front.deadlines import Deadlines
+
+_LOG = logging.getLogger(__name__)
+
+MAX_TAKES = 256
+"""Messages of streams that are handed over in a row, before calls and writes have their turn."""
+
+
+class Receiver(Protocol):
+    """A call with a message, or the end of its stream, for the `take` that waits."""
+
+    def give(self) -> None:
+        """Calls the `take`."""
+
+    def fail(self, error: FoglineError) -> None:
+        """Ends the call."""
+
+
+class Writer(Protocol):
+    """A connection with something to send."""
+
+    def pump(self) -> None:
+        """Sends what can be sent."""
+
+
+class Loop(Protocol):
+    """What is asked of an asyncio event loop."""
+
+    def time(self) -> float:
+        """Seconds that never go back."""
+
+    def call_soon(self, callback: Callable[[], object]) -> object:
+        """Runs `callback` before the next poll."""
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> object:
+        """Runs `callback` at a time."""
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> object:
+        """As `call_soon`, from another thread; wakes the loop."""
+
+
+class Poll:
+    """Collects, hands over, and has everything written."""
+
+    def __init__(self, loop: Loop, on_ready: OnReady, config: FrontConfig) -> None:
+        self.config = config
+        self.ready: list[Any] = []
+        """Calls that became ready in this poll."""
+        self.takes: deque[Receiver] = deque()
+        self.deadlines: Deadlines[Any] = Deadlines()
+        self.calls = 0
+        """Open calls of all connections; until a response is sent, not only made."""
+        self.held_bytes = 0
+        self.received_calls = 0
+        self.refused_calls = 0
+        self.faulted_connections = 0
+        self.has_dropped = False
+        """Whether a call of `ready` may have ended before it was handed over."""
+        self.now = loop.time()
+        """When this poll began, in seconds of the loop's clock."""
+        self._loop = loop
+        self._on_ready = on_ready
+        self._thread = 0
+        self._dirty: list[Writer] = []
+        self._later: deque[Callable[[], None]] = deque()
+        self._is_scheduled = False
+        self._is_woken = False
+        self._armed = inf
+        """When the next deadline is looked at."""
+
+    def run_here(self) -> None:
+        """Says that the calling thread is the loop's."""
+        self._thread = get_ident()
+
+    def is_here(self) -> bool:
+        """Whether the calling thread is the loop's."""
+        return get_ident() == self._thread
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Runs `action` in the loop's thread; from any thread, one wake-up for many."""
+        self._later.append(action)
+        if not self._is_woken:
+            self._is_woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._take_later)
+            except RuntimeError:  # the loop is closed, and every call has ended with it
+                self._later.clear()
+
+    def _take_later(self) -> None:
+        self._is_woken = False  # first: what is appended from here on wakes the loop again
+        flushes, self._is_scheduled = not self._is_scheduled, True
+        self.now = self._loop.time()
+        later = self._later
+        for _ in range(len(later)):
+            later.popleft()()
+        if flushes:
+            self.flush()
+
+    def begin(self) -> None:
+        """Notes that something happened in this poll; `flush` follows before the next one."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.now = self._loop.time()
+            self._loop.call_soon(self.flush)
+
+    def write_soon(self, writer: Writer) -> None:
+        self._dirty.append(writer)
+        self.begin()
+
+    def flush(self) -> None:
+        """Hands over, then writes."""
+        self._is_scheduled = False
+        has_given = bool(self.takes) and self._give()
+        calls: list[Call] = self.ready
+        if calls or has_given:
+            self.ready = []
+            if self.has_dropped:
+                self.has_dropped = False
+                calls = [call for call in calls if not call.is_cancelled()]
+            self._hand_over(calls)
+        dirty, self._dirty = self._dirty, []
+        for writer in dirty:
+            writer.pump()
+        if self.takes:
+            self.begin()
+        next_at = self.deadlines.next_at()
+        if next_at is not None and next_at < self._armed:
+            self._armed = next_at
+            self._loop.call_at(next_at, self._expire)
+
+    def _expire(self) -> None:
+        self._armed = inf
+        self.begin()  # it flushes, and so looks for the next one
+        for call in self.deadlines.pop(self.now):
+            call.fail(DeadlineExceeded("the deadline passed before the answer was there"))
+
+    def _give(self) -> bool:
+        """Calls the `take`s that wait; they may ask for more at once."""
+        for _ in range(MAX_TAKES):
+            if not self.takes:
+                break
+            call = self.takes.popleft()
+            try:
+                call.give()
+            except Exception as e:  # a fault of ours ends this call alone
+                _LOG.exception("taking a message failed")
+                call.fail(FoglineError(f"internal error ({type(e).__name__})"))
+        return True
+
+    def _hand_over(self, calls: list[Call]) -> None:
+        try:
+            self._on_ready(calls)
+        except Exception as e:  # the loop must outlive a fault of ours; the peers see no traceback
+            _LOG.exception("calls failed")
+            for call in calls:
+                call.fail(FoglineError(f"internal error ({type(e).__name__})"))
