@@ -1,0 +1,1 @@
+"""What `benchmarks.serving`, `benchmarks.swaps` and `benchmarks.soak` are made of."""
