@@ -1,9 +1,8 @@
 """Looks at an ONNX file before it is loaded, and refuses what should never be.
 
-Nothing is executed, and no operator is known here by more than its name. What these bounds let
-through can still take all memory or run for ever when it is loaded, so loading happens in a limited
-child (`fogline.runtime.prove`), and so should this: protobuf's objects are many times larger than
-the bytes of a hostile file.
+Nothing is executed. What these bounds let through can still take all memory or run for ever when it
+is loaded, so loading happens in a limited child (`fogline.runtime.prove`), and so should this:
+protobuf's objects are many times larger than the bytes of a hostile file.
 """
 
 import math
@@ -20,6 +19,7 @@ from msgspec import Meta
 
 from fogline.errors import Corrupt, Exhausted, Unsupported
 from fogline.records import Record
+from fogline.runtime.flow import Need, find_needs
 from fogline.wire.onnx_model_pb2 import Attribute, Graph, Model, SparseTensor, Tensor
 
 _Bound = Annotated[int, Meta(ge=1)]
@@ -58,6 +58,8 @@ class GraphBounds(Record, frozen=True, kw_only=True):
         "com.microsoft",
     )
     """Whose operators may be used."""
+    visits: _Bound = 1_000_000
+    """Looks at nodes while following where values flow; loops are gone through several times."""
     refused: Annotated[tuple[str, ...], Meta(max_length=64)] = ("EPContext",)
     """Operators of these domains that are refused all the same: this one loads a compiled binary
     from a path."""
@@ -78,6 +80,8 @@ class GraphFacts:
     constant_bytes: int
     external_data: tuple[str, ...]
     """Locations that tensors refer to, sorted."""
+    needs: tuple[Need, ...] = ()
+    """Inputs that may be served only within bounds (`fogline.runtime.bounds`), by name."""
 
 
 @dataclass(slots=True)
@@ -133,6 +137,7 @@ def inspect_graph(
         constants=tally.constants,
         constant_bytes=tally.constant_bits // 8,
         external_data=tuple(sorted(tally.external)),
+        needs=find_needs(model.graph, limits.visits),
     )
 
 
