@@ -1,0 +1,34 @@
+"""How requests of one model may wait, where its own declaration says so."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from fogline.records import Record
+
+MAX_PRIORITIES = 64
+
+_Priority = Annotated[int, Meta(ge=0, le=MAX_PRIORITIES)]
+
+
+class QueuePolicy(Record, frozen=True, kw_only=True):
+    """The words of Triton's `ModelQueuePolicy`; the defaults leave all to the server's bounds."""
+
+    max_queued: Annotated[int, Meta(ge=0)] = 0
+    """Most requests that wait; 0: the server's own bound, which is never exceeded."""
+    timeout_us: Annotated[int, Meta(ge=0, le=86_400_000_000)] = 0
+    """How long a request may take that does not say so itself, microseconds; 0: the server's."""
+    is_timeout_fixed: bool = False
+    """Whether a request's own `timeout` parameter is passed over."""
+    priorities: _Priority = 0
+    """Requests may have the priorities 1, the highest, to this; 0: they have none."""
+    default_priority: _Priority = 0
+    """The priority of requests that give none; 0 with `priorities` 0."""
+
+    def __post_init__(self) -> None:
+        if self.default_priority > self.priorities or bool(self.default_priority) != bool(
+            self.priorities
+        ):
+            raise ValueError(
+                f"the default priority {self.default_priority} is none of 1 to {self.priorities}"
+            )

@@ -1,0 +1,202 @@
+"""What lies in a repository's folder; reads names, not models.
+
+    DIR/NAME/config.pbtxt           optional
+    DIR/NAME/1/model.onnx           versions are numbers from 1, without leading zeros
+    DIR/NAME/labels.txt             as config.pbtxt names it
+    DIR/NAME/manifest.json          or: a bundle
+    DIR/NAME/pipeline.toml          or: a pipeline of models
+
+Files beside the models' folders, and folders whose names begin with a dot, are passed over. Links
+may point anywhere within the repository, and nowhere else.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from fogline.bundle import MANIFEST_NAME
+from fogline.errors import Exhausted, Forbidden, InvalidInput, NotFound
+from fogline.ids import check_name
+from fogline.wire.model_config_pb2 import ModelConfig
+from fogline_edge.serving.repository.config_file import CONFIG_NAME, read_config
+from fogline_edge.serving.repository.declaration import Declaration, declare
+
+PIPELINE_NAME = "pipeline.toml"
+MAX_FOLDERS = 1024
+"""Models of one repository."""
+MAX_VERSIONS = 256
+"""Folders of versions of one model."""
+MAX_LABEL_BYTES = 1024 * 1024
+MAX_LABELS = 65536
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+class Kind(Enum):
+    """What a folder of a repository holds."""
+
+    MODEL = "model"
+    BUNDLE = "bundle"
+    PIPELINE = "pipeline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One folder of a repository, as far as its names and its configuration tell."""
+
+    name: str
+    kind: Kind
+    folder: Path
+    versions: Mapping[int, Path] = field(default_factory=dict)
+    """The model file, the bundle or the pipeline of each version that is to be served."""
+    declaration: Declaration = field(default_factory=Declaration)
+    message: ModelConfig | None = None
+    """The `config.pbtxt`; None where there is none."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Contents of the label files, by output."""
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether a folder holds models, rather than being one itself."""
+    return any(_kind_of(Path(entry.path)) is not None for entry in _folders(folder))
+
+
+def list_models(root: Path) -> list[str]:
+    """Names of the folders that may be models, sorted.
+
+    Raises:
+        NotFound: there is no such folder.
+        Exhausted: it has more than `MAX_FOLDERS`.
+    """
+    names = sorted(_shown(entry.name) for entry in _folders(root))
+    if len(names) > MAX_FOLDERS:
+        raise Exhausted(f"{root}: {len(names)} folders, at most {MAX_FOLDERS} are served")
+    return names
+
+
+def look_up(root: Path, name: str) -> Found:
+    """Reads one model's folder.
+
+    Raises:
+        NotFound: there is no such folder.
+        InvalidInput: the name is not legal, the folder holds nothing that is served, or the
+            configuration is wrong.
+        Unsupported: the configuration asks for what is not served.
+        Forbidden: a link points out of the repository.
+    """
+    check_name(name, "model name")
+    folder = root / name
+    if not folder.is_dir():
+        raise NotFound(f"there is no model {name!r} in the repository")
+    confined(folder, root)
+    kind = _kind_of(folder)
+    if kind is None:
+        raise InvalidInput(
+            f"{name}: holds neither a version's folder, as {name}/1, nor {MANIFEST_NAME} or "
+            f"{PIPELINE_NAME}"
+        )
+    if kind is Kind.MODEL:
+        return _model(root, folder, name)
+    path = folder if kind is Kind.BUNDLE else folder / PIPELINE_NAME
+    confined(path, root)
+    return Found(name=name, kind=kind, folder=folder, versions={1: path})
+
+
+def confined(path: Path, root: Path) -> Path:
+    """`path`, if it is within the repository when all links are followed.
+
+    Raises:
+        NotFound: there is nothing.
+        Forbidden: it is elsewhere.
+    """
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError) as e:
+        raise NotFound(f"{path.relative_to(root)}: {_why(e)}") from None
+    if not real.is_relative_to(root.resolve()):
+        raise Forbidden(f"{path.relative_to(root)}: a link that points out of the repository")
+    return path
+
+
+def _model(root: Path, folder: Path, name: str) -> Found:
+    declaration, message = Declaration(), None
+    config = folder / CONFIG_NAME
+    if os.path.lexists(config):
+        parsed = read_config(_regular(config, root))
+        declaration, message = declare(parsed, name), parsed.message
+    numbers = _versions(folder)
+    if not numbers:
+        raise InvalidInput(f"{name}: has no version; put the model at {name}/1/model.onnx")
+    return Found(
+        name=name,
+        kind=Kind.MODEL,
+        folder=folder,
+        versions={
+            n: _regular(folder / str(n) / declaration.model_file, root)
+            for n in declaration.versions.choose(numbers)
+        },
+        declaration=declaration,
+        message=message,
+        labels={
+            t.name: read_labels(_regular(folder / t.label_file, root))
+            for t in declaration.outputs
+            if t.label_file
+        },
+    )
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """A label a line. Raises `InvalidInput` for what is no such file."""
+    with path.open("rb") as file:
+        data = file.read(MAX_LABEL_BYTES + 1)
+    try:
+        labels = tuple(data.decode().splitlines())
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path.name}: labels must be UTF-8") from None
+    if len(data) > MAX_LABEL_BYTES or len(labels) > MAX_LABELS or any(len(t) > 256 for t in labels):
+        raise InvalidInput(f"{path.name}: at most {MAX_LABELS} labels of 256 characters are read")
+    return labels
+
+
+def _regular(path: Path, root: Path) -> Path:
+    confined(path, root)
+    if not path.is_file():
+        raise InvalidInput(f"{path.relative_to(root)}: not a regular file")
+    return path
+
+
+def _kind_of(folder: Path) -> Kind | None:
+    if (folder / MANIFEST_NAME).is_file():
+        return Kind.BUNDLE
+    if (folder / PIPELINE_NAME).is_file():
+        return Kind.PIPELINE
+    if os.path.lexists(folder / CONFIG_NAME) or _versions(folder):
+        return Kind.MODEL
+    return None
+
+
+def _versions(folder: Path) -> list[int]:
+    found = [int(e.name) for e in _folders(folder) if _VERSION.fullmatch(e.name)]
+    if len(found) > MAX_VERSIONS:
+        raise Exhausted(f"{folder.name}: {len(found)} versions, at most {MAX_VERSIONS} are served")
+    return sorted(found)
+
+
+def _folders(path: Path) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(path) as entries:
+            return [e for e in entries if not e.name.startswith(".") and e.is_dir()]
+    except OSError as e:
+        raise NotFound(f"{path}: {_why(e)}") from None
+
+
+def _shown(name: str) -> str:
+    """A file's name as text that any message can carry."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or "cannot be followed"
