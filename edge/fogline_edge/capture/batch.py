@@ -1,98 +1,119 @@
-"""Requests of one version and window put together, as columns over all their rows."""
+"""Stacks of requests of one version and window put together, as columns over all their rows."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fogline.schema import Field, columns_of
 from fogline.tensors import Array
+from fogline_edge.capture.reader import Reader, Side
 from fogline_edge.serving.observer import Observation
 
-Side = Literal["inputs", "outputs"]
-
-MAX_TABLE_COLUMNS = 64
-"""Columns without names of a [rows, k] tensor that are still columns of their own; wider tensors
-are counted by name only if the reference lists them, and sampled as one wide column."""
+MAX_ROWS = 2048
+"""Rows that are put together, unless one stack has more; their tensors are copied once."""
 
 
 class Batch:
-    """Answered requests, at least one, of one version that gave the same outputs.
+    """Answered requests of one version and of one form (`Reader.form_of`).
 
     Attributes:
-        observations: The stacks, in order; rows of the first come first.
-        counts: Rows of each request, int64 [requests].
-        event_us: Event time of each request, int64 [requests], Unix microseconds.
+        reader: Of the version.
+        stacks: In order; rows of the first come first. At least one.
+        requests: How many requests they are.
         rows: Rows of all of them together.
     """
 
-    def __init__(self, observations: Sequence[Observation]) -> None:
-        self.observations = observations
-        self.counts = np.array([n for o in observations for n in o.rows], dtype=np.int64)
-        self.event_us = np.array([t for o in observations for t in o.event_us], dtype=np.int64)
-        self.rows = int(self.counts.sum())
-        self._schema = observations[0].served.schema
-        self._tensors: dict[Side, dict[str, Array]] = {
-            "inputs": self._joined("inputs"),
-            "outputs": self._joined("outputs"),
-        }
+    __slots__ = ("_sizes", "reader", "requests", "rows", "stacks")
 
-    def tensors(self, side: Side) -> Mapping[str, Array]:
-        """Tensors with one entry a row, [rows, ...], by name."""
-        return self._tensors[side]
-
-    def fields(self, side: Side) -> tuple[Field, ...]:
-        return getattr(self._schema, side)  # type: ignore[no-any-return]
+    def __init__(self, reader: Reader, stacks: Sequence[Observation]) -> None:
+        self.reader = reader
+        self.stacks = stacks
+        self._sizes = [sum(o.rows) for o in stacks]
+        self.requests = sum(len(o.rows) for o in stacks)
+        self.rows = sum(self._sizes)
 
     def columns(self, side: Side) -> dict[str, Array]:
-        """Named columns [rows] of one side."""
-        there = self._tensors[side]
-        return {
-            name: column
-            for field in self.fields(side)
-            if field.name in there
-            for name, column in columns_of(field, there[field.name])
-        }
+        """The columns [rows] of one side that are counted, by name."""
+        found: dict[str, Array] = {}
+        for tensor in self.reader.counted[side]:
+            table = self.tensor(side, tensor.name)
+            if table is not None:
+                found.update(tensor.columns(table))
+        return found
 
-    def requests_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which request each of the `rows` (places) is of: int64 [len(rows)]."""
-        return np.searchsorted(np.cumsum(self.counts), rows, side="right").astype(np.int64)
+    def tensor(self, side: Side, name: str) -> Array | None:
+        """One of the tensors that forms are told apart by, [rows, ...]; None if it is not there."""
+        parts: list[Array | None] = [getattr(o, side).get(name) for o in self.stacks]
+        there = [
+            p
+            for p, n in zip(parts, self._sizes, strict=True)
+            if p is not None and p.ndim and len(p) == n
+        ]
+        if len(there) < len(parts):
+            return None
+        return there[0] if len(there) == 1 else np.concatenate(there)
 
-    def first_rows(self) -> NDArray[np.int64]:
-        """Place of the first row of each request, int64 [requests]."""
-        return np.cumsum(self.counts) - self.counts
+    def latency_us(self) -> NDArray[np.int64]:
+        """Of each request, int64 [requests]."""
+        each = chain.from_iterable(o.latency_us for o in self.stacks)
+        return np.fromiter(each, np.int64, self.requests)
 
-    def _joined(self, side: Side) -> dict[str, Array]:
-        joined: dict[str, Array] = {}
-        for field in self.fields(side):
-            parts = [getattr(o, side).get(field.name) for o in self.observations]
-            if (
-                all(
-                    p is not None and p.ndim > 0 and p.shape[0] == sum(o.rows)
-                    for p, o in zip(parts, self.observations, strict=True)
-                )
-                and len({p.shape[1:] for p in parts}) == 1
-            ):
-                joined[field.name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return joined
+    def event_us(self) -> tuple[int, int]:
+        """The earliest and the latest event time, Unix microseconds."""
+        return (
+            min(min(o.event_us) for o in self.stacks),
+            max(max(o.event_us) for o in self.stacks),
+        )
+
+    def parts(
+        self, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[Observation, NDArray[np.int64], slice]]:
+        """Which of the ascending `rows` are of which stack.
+
+        Yields:
+            A stack, places in it, and where they stand in `rows`.
+        """
+        ends = np.cumsum(self._sizes)
+        owner = np.searchsorted(ends, rows, side="right")
+        edges = np.flatnonzero(np.diff(owner, prepend=-1)).tolist()
+        for start, stop in zip(edges, [*edges[1:], len(rows)], strict=True):
+            stack = int(owner[start])
+            first = int(ends[stack]) - self._sizes[stack]
+            yield self.stacks[stack], rows[start:stop] - first, slice(start, stop)
+
+
+def batches(reader: Reader, stacks: Sequence[Observation]) -> Iterator[Batch]:
+    """Stacks of one form, as batches of at most `MAX_ROWS` rows where no stack has more."""
+    start = rows = 0
+    for i, stack in enumerate(stacks):
+        added = sum(stack.rows)
+        if rows and rows + added > MAX_ROWS:
+            yield Batch(reader, stacks[start:i])
+            start, rows = i, 0
+        rows += added
+    yield Batch(reader, stacks[start:])
 
 
 def by_window(
-    observation: Observation, window_of: Callable[[int], int]
+    stack: Observation, window_of: Callable[[int], int]
 ) -> Iterator[tuple[int, Observation]]:
     """A stack as (window, its requests of that window); most are of one, and then it is whole."""
-    windows = [window_of(t) for t in observation.event_us]
-    if len(set(windows)) == 1:
-        yield windows[0], observation
+    window = window_of(min(stack.event_us))
+    if window == window_of(max(stack.event_us)):
+        yield window, stack
         return
-    owner = np.repeat(np.arange(len(windows)), observation.rows)
-    for window in dict.fromkeys(windows):
-        chosen = [i for i, w in enumerate(windows) if w == window]
-        yield window, _part(observation, chosen, np.isin(owner, chosen))
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, event_us in enumerate(stack.event_us):
+        members[window_of(event_us)].append(i)
+    owner = np.repeat(np.arange(len(stack.rows)), stack.rows)
+    for window, chosen in members.items():
+        yield window, _part(stack, chosen, np.isin(owner, chosen))
 
 
-def _part(observation: Observation, chosen: list[int], mask: NDArray[np.bool_]) -> Observation:
+def _part(stack: Observation, chosen: list[int], mask: NDArray[np.bool_]) -> Observation:
     """Some requests of a stack; `mask` [rows] says which rows are theirs."""
 
     def rows_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -102,11 +123,11 @@ def _part(observation: Observation, chosen: list[int], mask: NDArray[np.bool_]) 
         return [values[i] for i in chosen]
 
     return Observation(
-        served=observation.served,
-        inputs=rows_of(observation.inputs),
-        outputs=rows_of(observation.outputs),
-        rows=of(observation.rows),
-        event_us=of(observation.event_us),
-        prediction_ids=of(observation.prediction_ids),
-        latency_us=of(observation.latency_us),
+        served=stack.served,
+        inputs=rows_of(stack.inputs),
+        outputs=rows_of(stack.outputs),
+        rows=of(stack.rows),
+        event_us=of(stack.event_us),
+        prediction_ids=of(stack.prediction_ids),
+        latency_us=of(stack.latency_us),
     )

@@ -3,20 +3,15 @@
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fogline_edge.capture.config import CaptureConfig
 from fogline_edge.capture.counter import ServedCounter
 from fogline_edge.serving.observer import Observation
 
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """What was waiting, and what found no room since the last time."""
-
-    observations: Sequence[Observation]
-    missed_requests: int
-    missed_rows: int
+STACK_BYTES = 600
+"""Of an observation of one request: the objects around its arrays."""
+REQUEST_BYTES = 240
+"""Of each one more: its id, its times."""
 
 
 class ObservationBuffer:
@@ -27,48 +22,46 @@ class ObservationBuffer:
         self._counter = counter
         self._lock = threading.Lock()
         self._waiting: deque[Observation] = deque()
-        self._bytes = self._requests = 0
+        self._requests = self._bytes = 0
         self._missed_requests = self._missed_rows = 0
+        self._is_due = False
 
-    def put(self, batch: Sequence[Observation]) -> bool:
-        """Takes what there is room for; returns whether it is time to drain."""
+    def put(self, observation: Observation, array_bytes: int) -> bool:
+        """Takes a stack if there is room for it, or counts what it leaves out.
+
+        Returns:
+            Whether it has just become time to drain.
+        """
         config = self._config
+        requests = len(observation.rows)
+        size = array_bytes + STACK_BYTES + REQUEST_BYTES * (requests - 1)
+        rows = sum(observation.rows) if observation.error is None else 0
         with self._lock:
-            for observation in batch:
-                size = _size(observation)
-                requests = len(observation.rows)
-                rows = 0 if observation.error else sum(observation.rows)
-                if rows:
-                    self._counter.add_rows(rows)
-                if (
-                    self._requests + requests > config.max_buffer_requests
-                    or self._bytes + size > config.max_buffer_bytes
-                ):
-                    self._missed_requests += requests
-                    self._missed_rows += rows
-                else:
-                    self._waiting.append(observation)
-                    self._requests += requests
-                    self._bytes += size
-            return (
-                2 * self._requests >= config.max_buffer_requests
-                or 2 * self._bytes >= config.max_buffer_bytes
-            )
+            if rows:
+                self._counter.add_rows(rows)
+            if (
+                self._requests + requests > config.max_buffer_requests
+                or self._bytes + size > config.max_buffer_bytes
+            ):
+                self._missed_requests += requests
+                self._missed_rows += rows
+                return False
+            self._waiting.append(observation)
+            self._requests += requests
+            self._bytes += size
+            if self._is_due or (
+                self._requests < config.drain_requests and self._bytes < config.drain_bytes
+            ):
+                return False
+            self._is_due = True
+            return True
 
-    def take(self) -> Drained:
+    def take(self) -> tuple[Sequence[Observation], int, int]:
+        """What waits; requests and rows that found no room since the last time."""
         with self._lock:
-            drained = Drained(self._waiting, self._missed_requests, self._missed_rows)
+            taken = (self._waiting, self._missed_requests, self._missed_rows)
             self._waiting = deque()
-            self._bytes = self._requests = 0
+            self._requests = self._bytes = 0
             self._missed_requests = self._missed_rows = 0
-            return drained
-
-
-def _size(observation: Observation) -> int:
-    size = 0
-    for arrays in (observation.inputs, observation.outputs):
-        for array in arrays.values():
-            size += array.nbytes
-            if array.dtype == object:
-                size += sum(map(len, array.reshape(-1).tolist()))
-    return size
+            self._is_due = False
+            return taken

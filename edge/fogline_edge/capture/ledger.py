@@ -60,10 +60,16 @@ class Ledger:
         with self._outbox.database.reading() as connection:
             return dict(connection.execute("SELECT key, name FROM capture_models").fetchall())
 
-    def learn(self, key: bytes, name: str) -> None:
-        """Remembers the name behind a key."""
+    def learn(self, names: Mapping[bytes, str]) -> None:
+        """Remembers the names behind keys.
+
+        Raises:
+            Exhausted, Corrupt, Unavailable: the outbox failed; nothing changed.
+        """
         with self._outbox.database.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO capture_models VALUES (?, ?)", (key, name))
+            connection.executemany(
+                "INSERT OR IGNORE INTO capture_models VALUES (?, ?)", list(names.items())
+            )
 
 
 def event_row(kind: str, details: Mapping[str, str]) -> tuple[str, bytes]:

@@ -1,6 +1,6 @@
 """Prediction ids: what a later outcome needs, carried by the application instead of stored.
 
-An id is base64url of at most 48 bytes, so at most 64 characters:
+An id is base64url of 42, 45 or 48 bytes, so of at most 64 characters and never padded:
 
     1   layout version (high four bits), bits of each carried prediction (low four; 0: none carried)
     6   model key: BLAKE2b-48 of the model's name
@@ -8,8 +8,8 @@ An id is base64url of at most 48 bytes, so at most 64 characters:
     8   event time, Unix microseconds
     4   rows of the request
     6   a serial number, counting from a random start in each process
-    0-7 predicted classes of the first row, the second ..., `bits` each, the first in the lowest
-        bits, as one little-endian number; absent where all rows do not fit
+    1   or 4 or 7, as few as hold them: predicted classes of the first row, the second ..., `bits`
+        each, the first in the lowest bits, as one little-endian number; 0 where all rows do not fit
     12  keyed BLAKE2b-96 of all bytes before it
 
 Numbers are big-endian. The key never leaves the device, so nobody else can make an id (2^-96 a
@@ -22,9 +22,10 @@ import secrets
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 
 from fogline.durable import write_durably
@@ -35,9 +36,14 @@ MODEL_KEY_BYTES = 6
 MAX_CHARS = 64
 MAX_PREDICTION_BITS = 56
 
-_LAYOUT = 1
-_HEAD = struct.Struct(">B6sIQI6s")
+_LAYOUT = 2
+_HEAD = struct.Struct(">B6sIQIHIB")
+"""Up to the carried classes' lowest byte; the serial number in two parts."""
+_VERSION = struct.Struct(">B6sI")
+_REQUEST = struct.Struct(f">{_VERSION.size}sQIHIB")
 _MAC_BYTES = 12
+_SHORT_CHARS = (_HEAD.size + _MAC_BYTES) * 4 // 3
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MAX_BITS = 15
 
 
@@ -78,6 +84,23 @@ def prediction_bits(labels: int) -> int:
     return bits if bits <= _MAX_BITS else 0
 
 
+class IdHead:
+    """What the ids of one model version begin with.
+
+    Args:
+        key: Of the model, see `model_key`.
+        version: Of the model.
+        labels: How many classes it tells apart; 0 for a model that predicts none.
+    """
+
+    __slots__ = ("bits", "carrying", "plain")
+
+    def __init__(self, key: bytes, version: int, labels: int) -> None:
+        self.bits = prediction_bits(labels)
+        self.carrying = _VERSION.pack(_LAYOUT << 4 | self.bits, key, version)
+        self.plain = _VERSION.pack(_LAYOUT << 4, key, version)
+
+
 class PredictionIds:
     """Makes and reads the ids of one device. Safe for use by several threads.
 
@@ -91,29 +114,43 @@ class PredictionIds:
         self._serial = count(secrets.randbits(47) if start is None else start)
 
     def make(
-        self, key: bytes, version: int, event_us: int, rows: int, classes: Sequence[int], bits: int
-    ) -> str:
-        """The id of one answered request.
+        self,
+        head: IdHead,
+        event_us: Sequence[int],
+        rows: Sequence[int],
+        classes: Sequence[int],
+    ) -> list[str]:
+        """The ids of requests that were answered together.
 
         Args:
-            key: Of the model, see `model_key`.
-            version: Of the model.
-            event_us: Event time, Unix microseconds.
-            rows: Rows of the request.
-            classes: Predicted class of each row, or none.
-            bits: See `prediction_bits`.
+            head: Of the version that answered.
+            event_us: Event time of each request, Unix microseconds.
+            rows: Rows of each request.
+            classes: Predicted class of each row, those of the first request first; or none.
         """
-        carried = b""
-        if not classes or not bits or bits * rows > MAX_PREDICTION_BITS:
-            bits = 0
-        else:
-            number = 0
-            for i, place in enumerate(classes):
-                number |= place << i * bits
-            carried = number.to_bytes((bits * rows + 7) // 8, "little")
-        serial = next(self._serial).to_bytes(6, "big")
-        body = _HEAD.pack(_LAYOUT << 4 | bits, key, version, event_us, rows, serial) + carried
-        return urlsafe_b64encode(body + self._code(body)).rstrip(b"=").decode()
+        parts: list[bytes] = []
+        pack, keyed = _REQUEST.pack, self._keyed.copy
+        bits = head.bits if classes else 0
+        row = 0
+        for when, taken, serial in zip(event_us, rows, self._serial, strict=False):
+            number, start, size = 0, head.plain, 1
+            if bits and 0 < bits * taken <= MAX_PREDICTION_BITS:
+                start = head.carrying
+                number = classes[row] if taken == 1 else _joined(classes[row : row + taken], bits)
+                size = (bits * taken + 7) // 8
+            row += taken
+            body = pack(start, when, taken, serial >> 32, serial & 0xFFFFFFFF, number & 0xFF)
+            if size > 1:
+                body += (number >> 8).to_bytes(3 if size <= 4 else 6, "little")
+            code = keyed()
+            code.update(body)
+            parts += (body, code.digest())
+        # Each id's length divides by three, so all are written as base64 in one go.
+        text = b2a_base64(b"".join(parts), newline=False).translate(_URL_SAFE).decode("ascii")
+        if len(text) == _SHORT_CHARS * len(rows):
+            return [text[at : at + _SHORT_CHARS] for at in range(0, len(text), _SHORT_CHARS)]
+        ends = accumulate(((len(b) + _MAC_BYTES) * 4 // 3 for b in parts[::2]), initial=0)
+        return [text[start:end] for start, end in pairwise(ends)]
 
     def read(self, text: str) -> PredictionId:
         """What `text` says.
@@ -128,7 +165,7 @@ class PredictionIds:
         except (Base64Error, ValueError) as e:
             raise InvalidInput("the prediction id is not base64url; send it as it came") from e
         body, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
-        # One text an id: base64 has several for one value, and "once" is judged by the value.
+        # One text an id, because "once" is judged by the value: the decoder skips other characters.
         is_canonical = urlsafe_b64encode(data).rstrip(b"=").decode() == text
         if not is_canonical or not hmac.compare_digest(self._code(body), mac):
             raise InvalidInput(
@@ -143,12 +180,22 @@ class PredictionIds:
         return code.digest()
 
 
+def _joined(classes: Sequence[int], bits: int) -> int:
+    number = 0
+    for i, place in enumerate(classes):
+        number |= place << i * bits
+    return number
+
+
 def _unpacked(body: bytes, mac: bytes) -> PredictionId:
-    layout, key, version, event_us, rows, _ = _HEAD.unpack_from(body)
+    layout = body[0] if body else 0
     if layout >> 4 != _LAYOUT:
-        raise InvalidInput(f"the prediction id has layout {layout >> 4}, this build reads 1")
+        raise InvalidInput(
+            f"the prediction id has layout {layout >> 4}, this build reads {_LAYOUT}"
+        )
+    _, key, version, event_us, rows, _, _, _ = _HEAD.unpack_from(body)
     bits = layout & _MAX_BITS
-    number = int.from_bytes(body[_HEAD.size :], "little")
+    number = int.from_bytes(body[_HEAD.size - 1 :], "little")
     classes = tuple(number >> i * bits & (1 << bits) - 1 for i in range(rows)) if bits else ()
     return PredictionId(key, version, event_us, rows, classes, mac)
 

@@ -1,6 +1,6 @@
 """What a model predicted, by the roles in its schema: classes and how sure it was. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from fogline.schema import Field, Schema
 from fogline.summaries import CategoryIndex, Reference
 from fogline.tensors import Array
-from fogline_edge.capture.prediction_ids import prediction_bits
+
+MAX_KNOWN_VALUES = 1024
+"""Distinct values of a label whose class is remembered."""
 
 
 class Predictions:
@@ -19,7 +21,7 @@ class Predictions:
             the reference's; empty for a model that predicts no class.
     """
 
-    __slots__ = ("_index", "_label", "_probabilities", "bits", "labels")
+    __slots__ = ("_codes", "_label", "_probabilities", "labels")
 
     def __init__(self, schema: Schema, reference: Reference) -> None:
         self._label = _first(schema, "label")
@@ -28,10 +30,14 @@ class Predictions:
         self.labels: tuple[str, ...] = named[0] if named else reference.labels
         if self._label is None and self._probabilities is None:
             self.labels = ()
-        self.bits = prediction_bits(len(self.labels))
-        self._index = CategoryIndex(self.labels)
+        self._codes = _Codes(self.labels)
 
-    def classes(self, outputs: Mapping[str, Array], rows: int) -> tuple[int, ...]:
+    @property
+    def probabilities(self) -> str:
+        """The name of the tensor that `margins` reads; empty without one."""
+        return "" if self._probabilities is None else self._probabilities.name
+
+    def classes(self, outputs: Mapping[str, Array], rows: int) -> Sequence[int]:
         """The predicted class of each row, a place in `labels`, or `len(labels)` for another one.
 
         Empty where no class is predicted, or its output was not asked for.
@@ -43,13 +49,12 @@ class Predictions:
             values = outputs[self._label.name]
             if values.size != rows:
                 return ()
-            code = self._index.code
-            found = [code(v) for v in values.reshape(-1).tolist()]
-            return tuple(c if 0 <= c <= other else other for c in found)
+            return list(map(self._codes.__getitem__, values.reshape(-1).tolist()))
         table = self._table(outputs, rows)
         if table is None or table.shape[1] != other:
             return ()
-        return tuple(table.argmax(axis=1).tolist())
+        found: list[int] = table.argmax(axis=1).tolist()
+        return found
 
     def margins(self, outputs: Mapping[str, Array], rows: int) -> NDArray[np.float64] | None:
         """How far the likeliest class leads the next, 0 to 1, float64 [rows]; None if not known."""
@@ -73,6 +78,25 @@ class Predictions:
         if values.dtype.kind != "f" or values.ndim not in (1, 2) or values.shape[0] != rows:
             return None
         return values.reshape(rows, -1) if rows and values.size else None
+
+
+class _Codes(dict[object, int]):
+    """Class of a value: a place among the labels, or one more for any other and for a missing one.
+
+    A look-up costs an answered request 40 ns, what `CategoryIndex` does for a new value a
+    microsecond.
+    """
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self._index = CategoryIndex(labels)
+
+    def __missing__(self, value: object) -> int:
+        code = self._index.code(value)
+        found = code if code >= 0 else self._index.other
+        if len(self) < MAX_KNOWN_VALUES:
+            self[value] = found
+        return found
 
 
 def _first(schema: Schema, role: str) -> Field | None:

@@ -1,30 +1,33 @@
 """Sampled rows as columnar `Samples` messages, each at most as long as a message may be."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fogline.schema import columns_of
+from fogline.schema import Field, Schema, columns_of
 from fogline.summaries import Scope
 from fogline.tensors import Array, datatype_of
 from fogline.wire import fleet_pb2
-from fogline_edge.capture.batch import MAX_TABLE_COLUMNS, Batch, Side
-from fogline_edge.capture.config import CaptureConfig
+from fogline_edge.capture.batch import Batch
+from fogline_edge.capture.held import hold
+from fogline_edge.capture.reader import MAX_NAME_CHARS, MAX_TABLE_COLUMNS, SIDES, Side
+from fogline_edge.serving.observer import Observation
 
-MAX_NAME_CHARS = 128
-"""Longest name of a column that the hub takes."""
+ROW_BYTES = 200
+"""Of a sampled row beside its values: its prediction id above all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleBlock:
-    """Sampled rows of one scope.
+    """Sampled rows of one scope, whose tensors are of one form.
 
     Attributes:
-        inputs: Column name -> values [rows] or [rows, width].
-        outputs: The same for what was returned.
+        schema: Of the version.
+        tensors: By side and name, each [rows, ...].
         prediction_ids: One a row.
         row_in_request: int64 [rows].
         event_us: int64 [rows], Unix microseconds.
@@ -32,8 +35,8 @@ class SampleBlock:
         policy: The strategy that gave the probabilities.
     """
 
-    inputs: Mapping[str, Array]
-    outputs: Mapping[str, Array]
+    schema: Schema
+    tensors: Mapping[tuple[Side, str], Array]
     prediction_ids: tuple[str, ...]
     row_in_request: NDArray[np.int64]
     event_us: NDArray[np.int64]
@@ -46,121 +49,148 @@ class SampleBlock:
 
     @property
     def size_bytes(self) -> int:
-        """About what it takes in memory and, columns being dense, in messages."""
-        arrays = (*self.inputs.values(), *self.outputs.values())
-        return sum(a.nbytes for a in arrays) + 96 * self.rows
+        """About what it takes in memory."""
+        tensors = {"/".join(key): a for key, a in self.tensors.items()}
+        return hold(tensors)[1] + ROW_BYTES * self.rows
 
-    def part(self, start: int, stop: int) -> "SampleBlock":
+    @property
+    def form(self) -> tuple[object, ...]:
+        """Blocks of one form can be put together."""
+        return (
+            self.policy,
+            id(self.schema),
+            *((key, a.dtype.str, a.shape[1:]) for key, a in self.tensors.items()),
+        )
+
+    def part(self, rows: slice | NDArray[np.bool_]) -> "SampleBlock":
+        places = np.arange(self.rows)[rows].tolist()
         return SampleBlock(
-            inputs={n: a[start:stop] for n, a in self.inputs.items()},
-            outputs={n: a[start:stop] for n, a in self.outputs.items()},
-            prediction_ids=self.prediction_ids[start:stop],
-            row_in_request=self.row_in_request[start:stop],
-            event_us=self.event_us[start:stop],
-            probability=self.probability[start:stop],
+            schema=self.schema,
+            tensors={key: a[rows] for key, a in self.tensors.items()},
+            prediction_ids=tuple(self.prediction_ids[i] for i in places),
+            row_in_request=self.row_in_request[rows],
+            event_us=self.event_us[rows],
+            probability=self.probability[rows],
             policy=self.policy,
         )
+
+    def without_long_texts(self, max_text_bytes: int) -> "SampleBlock":
+        """Without rows that have a longer string: a cut string would be another value."""
+        keep = np.ones(self.rows, dtype=np.bool_)
+        for tensor in self.tensors.values():
+            if tensor.dtype == object:
+                for i, row in enumerate(tensor.reshape(self.rows, -1).tolist()):
+                    keep[i] &= all(len(_bytes_of(v)) <= max_text_bytes for v in row)
+        return self if keep.all() else self.part(keep)
 
 
 def pick(
     batch: Batch,
     rows: NDArray[np.int64],
     probability: NDArray[np.float64],
+    *,
     policy: str,
-    config: CaptureConfig,
-) -> SampleBlock:
-    """Copies the `rows` (places) of a batch; `probability` is theirs, [len(rows)].
-
-    Rows with a string that is too long are left out: a cut string would be another value.
-    """
-    inputs = dict(_picked(batch, "inputs", rows, config))
-    outputs = dict(_picked(batch, "outputs", rows, config))
-    keep = np.ones(len(rows), dtype=np.bool_)
-    for column in (*inputs.values(), *outputs.values()):
-        if column.dtype == object:
-            flat = column.reshape(len(rows), -1)
-            for i in range(len(rows)):
-                keep[i] &= all(len(_bytes_of(v)) <= config.max_text_bytes for v in flat[i])
-    rows = rows[keep]
-    owner = batch.requests_of(rows)
-    ids = [i for o in batch.observations for i in o.prediction_ids]
-    return SampleBlock(
-        inputs={n: a[keep] for n, a in inputs.items()},
-        outputs={n: a[keep] for n, a in outputs.items()},
-        prediction_ids=tuple(ids[i] for i in owner.tolist()),
-        row_in_request=rows - batch.first_rows()[owner],
-        event_us=batch.event_us[owner],
-        probability=probability[keep],
-        policy=policy,
-    )
+    max_text_bytes: int,
+) -> list[SampleBlock]:
+    """Copies the `rows` (ascending places, at least one) of a batch; `probability` is theirs."""
+    reader = batch.reader
+    forms: dict[tuple[object, ...], _Parts] = {}
+    for stack, places, at in batch.parts(rows):
+        total = sum(stack.rows)
+        tensors = {
+            (side, name): tensor
+            for side in SIDES
+            for name, tensor in getattr(stack, side).items()
+            if tensor.ndim and len(tensor) == total and reader.is_sampled(side, name, tensor)
+        }
+        form = tuple([(k, t.dtype.char, t.shape[1:]) for k, t in tensors.items()])
+        parts = forms.get(form)
+        if parts is None:
+            parts = forms[form] = _Parts(tensors)
+        parts.add(stack, tensors, places, probability[at])
+    blocks = [parts.to_block(reader.schema, policy) for parts in forms.values()]
+    return [b for b in (b.without_long_texts(max_text_bytes) for b in blocks) if b.rows]
 
 
-def joined(blocks: Sequence[SampleBlock]) -> Iterator[SampleBlock]:
-    """Neighbours with the same columns and policy, as one block each."""
-    run: list[SampleBlock] = []
+class _Parts:
+    """Rows of one form, on the way to a block."""
+
+    def __init__(self, keys: Iterable[tuple[Side, str]]) -> None:
+        self._tensors: dict[tuple[Side, str], list[Array]] = {key: [] for key in keys}
+        self._ids: list[str] = []
+        self._event_us: list[int] = []
+        self._row_in_request: list[int] = []
+        self._probability: list[NDArray[np.float64]] = []
+
+    def add(
+        self,
+        stack: Observation,
+        tensors: Mapping[tuple[Side, str], Array],
+        places: NDArray[np.int64],
+        probability: NDArray[np.float64],
+    ) -> None:
+        for key, tensor in tensors.items():
+            self._tensors[key].append(tensor if len(tensor) == len(places) else tensor[places])
+        self._probability.append(probability)
+        ends = list(accumulate(stack.rows))
+        for place in places.tolist():
+            request = bisect_right(ends, place)
+            self._ids.append(stack.prediction_ids[request])
+            self._event_us.append(stack.event_us[request])
+            self._row_in_request.append(place - ends[request] + stack.rows[request])
+
+    def to_block(self, schema: Schema, policy: str) -> SampleBlock:
+        return SampleBlock(
+            schema=schema,
+            # Copies in any case: what is kept for long must not hold messages.
+            tensors={key: np.concatenate(arrays) for key, arrays in self._tensors.items()},
+            prediction_ids=tuple(self._ids),
+            row_in_request=np.array(self._row_in_request, dtype=np.int64),
+            event_us=np.array(self._event_us, dtype=np.int64),
+            probability=np.concatenate(self._probability),
+            policy=policy,
+        )
+
+
+def joined(blocks: Iterable[SampleBlock]) -> list[SampleBlock]:
+    """The rows as one block for each form."""
+    forms: dict[tuple[object, ...], list[SampleBlock]] = {}
     for block in blocks:
-        if run and _form(block) != _form(run[-1]):
-            yield _concatenated(run)
-            run = []
-        run.append(block)
-    if run:
-        yield _concatenated(run)
+        if block.rows:
+            forms.setdefault(block.form, []).append(block)
+    return [_concatenated(same) for same in forms.values()]
 
 
 def to_messages(scope: Scope, block: SampleBlock, max_bytes: int) -> Iterator[bytes]:
     """Serialized `Samples`, none longer than `max_bytes`; one row that is longer is left out."""
-    message = _message(scope, block)
-    size = message.ByteSize()
-    if size <= max_bytes:
-        if block.rows:
-            yield message.SerializeToString(deterministic=True)
-        return
-    if block.rows == 1:
-        return
-    parts = min(block.rows, -(-size // max_bytes))
-    edges = np.linspace(0, block.rows, parts + 1).astype(int).tolist()
-    for start, stop in pairwise(edges):
-        yield from to_messages(scope, block.part(start, stop), max_bytes)
+    # Cut by a guess first: building and measuring one message of everything, again for each half
+    # of it, would hold up for milliseconds whoever else needs the interpreter.
+    step = max(1, block.rows * max_bytes // (2 * max(1, block.size_bytes)))
+    for start in range(0, block.rows, step):
+        yield from _split(scope, block.part(slice(start, start + step)), max_bytes)
 
 
-def _picked(
-    batch: Batch, side: Side, rows: NDArray[np.int64], config: CaptureConfig
-) -> Iterator[tuple[str, Array]]:
-    there = batch.tensors(side)
-    for field in batch.fields(side):
-        if field.name not in there:
-            continue
-        chosen = there[field.name][rows]
-        width = int(np.prod(chosen.shape[1:]))
-        is_table = chosen.ndim <= 2 and (bool(field.columns) or width <= MAX_TABLE_COLUMNS)
-        if is_table:
-            for name, column in columns_of(field, chosen):
-                if len(name) <= MAX_NAME_CHARS:
-                    yield name, column
-        elif 0 < width <= config.max_row_width and len(field.name) <= MAX_NAME_CHARS:
-            yield field.name, chosen.reshape(len(rows), width)
+def _split(scope: Scope, block: SampleBlock, max_bytes: int) -> Iterator[bytes]:
+    body = _message(scope, block).SerializeToString(deterministic=True)
+    if len(body) <= max_bytes:
+        yield body
+    elif block.rows > 1:
+        half = block.rows // 2
+        yield from _split(scope, block.part(slice(half)), max_bytes)
+        yield from _split(scope, block.part(slice(half, None)), max_bytes)
 
 
-def _form(block: SampleBlock) -> tuple[object, ...]:
-    return (
-        block.policy,
-        *((n, a.dtype, a.shape[1:]) for n, a in block.inputs.items()),
-        None,
-        *((n, a.dtype, a.shape[1:]) for n, a in block.outputs.items()),
-    )
-
-
-def _concatenated(run: Sequence[SampleBlock]) -> SampleBlock:
-    if len(run) == 1:
-        return run[0]
+def _concatenated(same: Sequence[SampleBlock]) -> SampleBlock:
+    if len(same) == 1:
+        return same[0]
     return SampleBlock(
-        inputs={n: np.concatenate([b.inputs[n] for b in run]) for n in run[0].inputs},
-        outputs={n: np.concatenate([b.outputs[n] for b in run]) for n in run[0].outputs},
-        prediction_ids=tuple(i for b in run for i in b.prediction_ids),
-        row_in_request=np.concatenate([b.row_in_request for b in run]),
-        event_us=np.concatenate([b.event_us for b in run]),
-        probability=np.concatenate([b.probability for b in run]),
-        policy=run[0].policy,
+        schema=same[0].schema,
+        tensors={key: np.concatenate([b.tensors[key] for b in same]) for key in same[0].tensors},
+        prediction_ids=tuple([i for b in same for i in b.prediction_ids]),
+        row_in_request=np.concatenate([b.row_in_request for b in same]),
+        event_us=np.concatenate([b.event_us for b in same]),
+        probability=np.concatenate([b.probability for b in same]),
+        policy=same[0].policy,
     )
 
 
@@ -171,10 +201,26 @@ def _message(scope: Scope, block: SampleBlock) -> fleet_pb2.Samples:
         row_in_request=block.row_in_request.tolist(),
         event_us=block.event_us.tolist(),
         inclusion_probability=block.probability.tolist(),
-        inputs=[_column(n, a) for n, a in block.inputs.items()],
-        outputs=[_column(n, a) for n, a in block.outputs.items()],
+        inputs=[_column(n, a) for n, a in _columns(block, "inputs")],
+        outputs=[_column(n, a) for n, a in _columns(block, "outputs")],
         policy=block.policy,
     )
+
+
+def _columns(block: SampleBlock, side: Side) -> Iterator[tuple[str, Array]]:
+    """Name and values, [rows] or [rows, width], in the schema's order."""
+    fields: tuple[Field, ...] = getattr(block.schema, side)
+    for field in fields:
+        tensor = block.tensors.get((side, field.name))
+        if tensor is None:
+            continue
+        width = int(np.prod(tensor.shape[1:]))
+        if tensor.ndim <= 2 and (field.columns or width <= MAX_TABLE_COLUMNS):
+            for name, column in columns_of(field, tensor):
+                if len(name) <= MAX_NAME_CHARS:
+                    yield name, column
+        elif len(field.name) <= MAX_NAME_CHARS:
+            yield field.name, tensor.reshape(block.rows, width)
 
 
 def _column(name: str, values: Array) -> fleet_pb2.Column:

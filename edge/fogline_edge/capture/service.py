@@ -1,13 +1,19 @@
 """Capture: what was served becomes summaries, samples and outcomes in the outbox.
 
-A request waits for two things here: its prediction id, and a place in a bounded buffer. Counting,
-sampling and writing happen on the capture thread. What a kill takes with it is what was counted
-since the last flush; the next start says how many rows that were.
+A request waits for two things here: its prediction id, and a place in a bounded buffer; neither
+waits for a disk or for the capture thread. Counting, sampling and writing happen on that thread, of
+many requests at once and in pieces: whoever answers requests needs the interpreter meanwhile. What
+a kill takes with it is what was counted since the last flush; the next start says how many rows
+that were.
+
+What `observe` is given is not copied: a stack's arrays are held until they are counted, within the
+buffer's bounds, which count the messages behind them too. Tensors that are neither counted nor
+sampled are let go of at once, as is memory that is much larger than the view of it.
 """
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +25,20 @@ from fogline.schema import Schema
 from fogline.summaries import Reference, category_text
 from fogline.tensors import Array
 from fogline.wire.edge_pb2 import FeedbackRequest
-from fogline_edge.capture.batch import by_window
-from fogline_edge.capture.buffer import Drained, ObservationBuffer
+from fogline_edge.capture.batch import batches
+from fogline_edge.capture.buffer import ObservationBuffer
 from fogline_edge.capture.config import CaptureConfig
 from fogline_edge.capture.counter import ServedCounter
 from fogline_edge.capture.feedback import FeedbackLog, Item, actual_of, read_items, tag_of
 from fogline_edge.capture.ledger import Ledger, event_row
-from fogline_edge.capture.prediction_ids import (
-    PredictionId,
-    PredictionIds,
-    load_id_key,
-    model_key,
-)
-from fogline_edge.capture.track import UNSAMPLED, Track
+from fogline_edge.capture.prediction_ids import PredictionId, PredictionIds, load_id_key
+from fogline_edge.capture.track import Track
+from fogline_edge.capture.tracks import Tracks
 from fogline_edge.outbox import Outbox
-from fogline_edge.serving.models import ServedModel
 from fogline_edge.serving.observer import Observation
+from fogline_edge.serving.served import ServedModel
 
 _log = logging.getLogger(__name__)
-
-Version = tuple[str, int]
 
 
 class Capture:
@@ -72,10 +72,10 @@ class Capture:
         if any(lost):
             _log.warning("unclean stop", extra={"rows": lost[0], "outcomes": lost[1]})
         self._feedback = FeedbackLog(outbox, self._config)
-        self._names = self._ledger.names()
+        self._tracks = Tracks(self._ledger, self._config)
         self._buffer = ObservationBuffer(self._config, self._counter)
+        self._missed_requests = self._missed_rows = 0
         self._work = threading.RLock()
-        self._tracks: dict[Version, Track] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -121,15 +121,16 @@ class Capture:
         """
         with self._work:
             self._drain()
-            old = self._tracks.get((model, version))
+            old = self._tracks.get(model, version)
             if old is not None:
                 self._flush(old)
-            self._learn(model)
-            track = Track(model, version, policy, reference)
+            track = Track(model, version, policy, reference, self._config)
+            track.used_at = self._clock.monotonic()
             if schema is not None:
-                track.predictions(schema)
+                track.reader(schema)
+            self._tracks.put(track)
+            self._tracks.write_names()
             self._make_room()
-            self._tracks[model, version] = track
 
     def prediction_ids(
         self,
@@ -139,22 +140,16 @@ class Capture:
         outputs: Mapping[str, Array],
     ) -> Sequence[str]:
         """See `Observer`."""
-        track = self._opened(served)
-        predictions = track.predictions(served.schema)
-        classes = predictions.classes(outputs, sum(rows))
-        made, start = [], 0
-        for count, at in zip(rows, event_us, strict=True):
-            mine = classes[start : start + count]
-            start += count
-            made.append(
-                self._ids.make(track.key, served.version, at, count, mine, predictions.bits)
-            )
-        return made
+        reader = self._tracks.of(served).reader(served.schema)
+        classes = reader.predictions.classes(outputs, sum(rows))
+        return self._ids.make(reader.id_head, event_us, rows, classes)
 
     def observe(self, batch: Sequence[Observation]) -> None:
         """See `Observer`."""
-        if self._buffer.put(batch):
-            self._wake.set()
+        for stack in batch:
+            size = self._tracks.of(stack.served).reader(stack.served.schema).trim(stack)
+            if self._buffer.put(stack, size):
+                self._wake.set()
 
     def feedback(self, request: FeedbackRequest) -> tuple[int, int]:
         """Takes the true outcomes of one prediction; they are on the disk when this returns.
@@ -167,9 +162,10 @@ class Capture:
             Exhausted, Corrupt, Unavailable: nothing was taken; send again later.
         """
         told = self._ids.read(request.prediction_id)
-        name = self._names.get(told.model_key)
+        name = self._tracks.name_of(told.model_key)
         if name is None:
             raise InvalidInput("the prediction id is of a model that this device does not know")
+        self._tracks.write_names()
         items = read_items(
             request, rows=told.rows, now_us=self._outbox.time.wall_us(), config=self._config
         )
@@ -193,7 +189,10 @@ class Capture:
         """
         with self._work:
             self._drain()
-            for track in list(self._tracks.values()):
+            self._tracks.write_names()
+            self._make_room()
+            self._report_missed()
+            for track in self._tracks:
                 if now is None or (track.flush_at is not None and now >= track.flush_at):
                     self._flush(track)
             self._feedback.flush(now)
@@ -210,36 +209,43 @@ class Capture:
                 _log.exception("capture failed")
 
     def _drain(self) -> None:
-        drained = self._buffer.take()
+        """Counts what waits, in memory."""
+        stacks, missed_requests, missed_rows = self._buffer.take()
+        self._missed_requests += missed_requests
+        self._missed_rows += missed_rows
         now = self._clock.monotonic()
-        groups: dict[tuple[int, int, tuple[str, ...]], list[Observation]] = {}
-        for observation in drained.observations:
-            served = observation.served
-            track = self._opened(served)
+        groups: dict[Hashable, list[Observation]] = {}
+        for stack in stacks:
+            track = self._tracks.of(stack.served)
             track.touch(now)
-            if observation.error is not None:
-                track.add_failures(observation)
-                self._relieve(track)
-                continue
-            for window, part in by_window(observation, track.window_of):
-                key = (id(served), window, tuple(observation.outputs))
-                groups.setdefault(key, []).append(part)
-        for group in groups.values():
-            track = self._opened(group[0].served)
-            self._tracks[track.model, track.version] = self._tracks.pop(
-                (track.model, track.version)
-            )  # to the end: `_make_room` takes the first
             try:
-                track.add(group, now, self._generator, self._config)
-            except Exception:  # one request's odd arrays must not cost the others their counts
-                _log.exception("not summarised", extra={"model": group[0].served.label})
-                track.unsummarised += sum(sum(o.rows) for o in group)
+                if stack.error is not None:
+                    track.add_failures(stack)
+                else:
+                    for key, part in track.groups(stack):
+                        groups.setdefault(key, []).append(part)
+            except Exception:  # as in `_count`
+                _log.exception("not summarised", extra={"model": stack.served.label})
+                track.unsummarised += sum(stack.rows)
             self._relieve(track)
-        self._report_missed(drained)
+        del stacks  # what is counted below is let go of group by group
+        for key in tuple(groups):
+            self._count(groups.pop(key), now)
+
+    def _count(self, group: Sequence[Observation], now: float) -> None:
+        served = group[0].served
+        track = self._tracks.of(served)
+        for batch in batches(track.reader(served.schema), group):
+            try:
+                track.add(batch, now, self._generator)
+            except Exception:  # one request's odd arrays must not cost the others their counts
+                _log.exception("not summarised", extra={"model": served.label})
+                track.unsummarised += batch.rows
+            self._relieve(track)
 
     def _relieve(self, track: Track) -> None:
         """Flushes a full track early."""
-        if not track.is_full(self._config):
+        if not track.is_full:
             return
         try:
             self._flush(track)
@@ -247,21 +253,22 @@ class Capture:
             _log.error("capture cannot write, counts are lost", extra={"reason": str(e)})
             track.abandon()
 
-    def _report_missed(self, drained: Drained) -> None:
-        if not drained.missed_requests:
+    def _report_missed(self) -> None:
+        if not self._missed_requests:
             return
         details = {
-            "requests": str(drained.missed_requests),
-            "rows_not_summarised": str(drained.missed_rows),
+            "requests": str(self._missed_requests),
+            "rows_not_summarised": str(self._missed_rows),
         }
         _log.warning("capture left requests out", extra=details)
-        self._ledger.flush([event_row("capture_overflow", details)], drained.missed_rows, 0)
+        self._ledger.flush([event_row("capture_overflow", details)], self._missed_rows, 0)
+        self._missed_requests = self._missed_rows = 0
 
     def _flush(self, track: Track) -> None:
         if track.is_empty:
             track.clear()
             return
-        messages = list(track.messages(self._config))
+        messages = list(track.messages())
         if track.unsummarised:
             details = {
                 "model": track.model,
@@ -272,36 +279,15 @@ class Capture:
         self._ledger.flush(messages, track.rows + track.unsummarised, track.labelled)
         track.clear()
 
-    def _opened(self, served: ServedModel) -> Track:
-        """The track of a version, made without samples if no policy was set for it."""
-        track = self._tracks.get((served.name, served.version))
-        if track is not None:
-            return track
-        with self._work:
-            track = self._tracks.get((served.name, served.version))
-            if track is None:
-                self._learn(served.name)
-                self._make_room()
-                track = Track(served.name, served.version, UNSAMPLED, Reference())
-                self._tracks[served.name, served.version] = track
-            return track
-
     def _make_room(self) -> None:
-        while len(self._tracks) >= self._config.max_models:
-            oldest = next(iter(self._tracks))
-            self._flush(self._tracks[oldest])
-            del self._tracks[oldest]
-
-    def _learn(self, name: str) -> None:
-        key = model_key(name)
-        if key not in self._names:
-            self._ledger.learn(key, name)
-            self._names[key] = name
+        for track in self._tracks.excess():
+            self._flush(track)
+            self._tracks.remove(track)
 
     def _count_outcomes(self, name: str, told: PredictionId, items: Sequence[Item]) -> None:
         """Adds to the confusion counts, where the id carries classes and their labels are known."""
         with self._work:
-            track = self._tracks.get((name, told.version))
+            track = self._tracks.get(name, told.version)
             if track is None or not track.labels or not told.classes:
                 return
             track.touch(self._clock.monotonic())

@@ -3,7 +3,8 @@
 Not safe for use by several threads; the capture thread owns it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
 
 import numpy as np
 
@@ -12,14 +13,13 @@ from fogline.errors import InvalidInput
 from fogline.schema import Schema
 from fogline.summaries import Partial, Reference, Scope
 from fogline.wire import fleet_pb2
-from fogline_edge.capture.batch import Batch
+from fogline_edge.capture.batch import Batch, by_window
 from fogline_edge.capture.config import CaptureConfig
-from fogline_edge.capture.prediction_ids import model_key
-from fogline_edge.capture.predictions import Predictions
+from fogline_edge.capture.reader import Reader
 from fogline_edge.capture.samples import SampleBlock, joined, pick, to_messages
 from fogline_edge.capture.sampling import HourlyBudget, draw, wanted_probabilities
-from fogline_edge.serving.models import ServedModel
 from fogline_edge.serving.observer import Observation
+from fogline_edge.serving.served import ServedModel
 
 UNSAMPLED = CapturePolicy(sample_rate=0.0)
 """Of a version for which no policy is set: it is counted, and nothing of it leaves the device."""
@@ -29,7 +29,7 @@ class Track:
     """Traffic of `model`, version `version`.
 
     Attributes:
-        key: The model's, see `model_key`.
+        used_at: When it was last served or told of an outcome, monotonic seconds.
         flush_at: When to flush, monotonic seconds; None while there is nothing to.
         rows: Rows in the partials, which have not been flushed.
         labelled: Outcomes in them.
@@ -38,42 +38,59 @@ class Track:
     """
 
     def __init__(
-        self, model: str, version: int, policy: CapturePolicy, reference: Reference
+        self,
+        model: str,
+        version: int,
+        policy: CapturePolicy,
+        reference: Reference,
+        config: CaptureConfig,
     ) -> None:
         self.model = model
         self.version = version
         self.policy = policy
         self.reference = reference
-        self.key = model_key(model)
-        self._predictions: Predictions | None = None
         self.budget = HourlyBudget(policy.max_rows_per_hour)
+        self.used_at = 0.0
         self.flush_at: float | None = None
         self.rows = self.labelled = self.unsummarised = self.sample_bytes = 0
+        self._config = config
+        self._reader: Reader | None = None
         self._partials: dict[Scope, Partial] = {}
         self._blocks: dict[Scope, list[SampleBlock]] = {}
 
-    def is_full(self, config: CaptureConfig) -> bool:
+    @property
+    def is_full(self) -> bool:
         return (
-            len(self._partials) > config.max_scopes or self.sample_bytes > config.max_sample_bytes
+            len(self._partials) > self._config.max_scopes
+            or self.sample_bytes > self._config.max_sample_bytes
         )
 
     @property
     def is_empty(self) -> bool:
         return not self._partials and not self.unsummarised
 
-    def predictions(self, schema: Schema) -> Predictions:
-        """How to read what this version predicts; the same for its whole life."""
-        if self._predictions is None:
-            self._predictions = Predictions(schema, self.reference)
-        return self._predictions
+    def reader(self, schema: Schema) -> Reader:
+        """How to read what this version takes and gives. Safe from any thread."""
+        reader = self._reader
+        if reader is None or reader.schema is not schema:
+            reader = self._reader = Reader(
+                self.model,
+                self.version,
+                schema,
+                self.reference,
+                samples=self.policy.sample_rate > 0,
+                max_width=self._config.max_row_width,
+            )
+        return reader
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes that prediction ids carry places among; empty while no schema was seen."""
-        return () if self._predictions is None else self._predictions.labels
+        return () if self._reader is None else self._reader.predictions.labels
 
     def touch(self, now: float) -> None:
         """Sets when to flush, counting from the first that came after the last flush."""
+        self.used_at = now
         if self.flush_at is None:
             self.flush_at = now + self.policy.flush_interval_s
 
@@ -82,65 +99,68 @@ class Track:
         width = self.policy.window_s * 1_000_000
         return event_us // width * width
 
-    def add(
-        self,
-        observations: Sequence[Observation],
-        now: float,
-        generator: np.random.Generator,
-        config: CaptureConfig,
-    ) -> None:
-        """Counts and samples requests of one window that all gave the same outputs.
+    def groups(self, stack: Observation) -> Iterator[tuple[Hashable, Observation]]:
+        """A stack in parts; `add` takes parts together whose first item is equal."""
+        reader = self.reader(stack.served.schema)
+        for window, part in by_window(stack, self.window_of):
+            yield (id(stack.served), window, reader.form_of(part, sum(part.rows))), part
+
+    def add(self, batch: Batch, now: float, generator: np.random.Generator) -> None:
+        """Counts and samples requests of one group, none failed.
 
         Args:
-            observations: At least one, none failed, each one within the window.
+            batch: The requests.
             now: Monotonic seconds.
             generator: For the draw.
-            config: The bounds.
         """
-        batch = Batch(observations)
-        scope = self._scope(observations[0].served, observations[0].event_us[0])
-        partial = self._partial(scope)
+        first_us, last_us = batch.event_us()
+        scope = self._scope(batch.stacks[0].served, first_us)
         try:
-            partial.add(
+            self._partial(scope).add(
                 batch.columns("inputs"),
                 batch.columns("outputs"),
                 rows=batch.rows,
-                requests=len(batch.counts),
-                event_us=batch.event_us,
-                latency_us=[t for o in observations for t in o.latency_us],
+                requests=batch.requests,
+                event_us=(first_us, last_us),
+                latency_us=batch.latency_us(),
             )
             self.rows += batch.rows
         except InvalidInput:
             self.unsummarised += batch.rows
         if self.policy.sample_rate > 0 and batch.rows:
-            self._sample(batch, scope, now, generator, config)
+            self._sample(batch, scope, now, generator)
 
     def _sample(
-        self,
-        batch: Batch,
-        scope: Scope,
-        now: float,
-        generator: np.random.Generator,
-        config: CaptureConfig,
+        self, batch: Batch, scope: Scope, now: float, generator: np.random.Generator
     ) -> None:
+        reader = batch.reader
         margins = None
-        if self.policy.strategy == "uncertain":
-            schema = batch.observations[0].served.schema
-            margins = self.predictions(schema).margins(batch.tensors("outputs"), batch.rows)
+        name = reader.predictions.probabilities
+        if self.policy.strategy == "uncertain" and name:
+            table = batch.tensor("outputs", name)
+            if table is not None:
+                margins = reader.predictions.margins({name: table}, batch.rows)
         wanted = wanted_probabilities(self.policy, batch.rows, margins)
         probability = self.budget.spend(wanted, now)
         rows = draw(probability, generator)
         if not len(rows):
             return
-        block = pick(batch, rows, probability[rows], self.policy.strategy, config)
-        if block.rows:
+        blocks = pick(
+            batch,
+            rows,
+            probability[rows],
+            policy=self.policy.strategy,
+            max_text_bytes=self._config.max_text_bytes,
+        )
+        for block in blocks:
             self._blocks.setdefault(scope, []).append(block)
             self.sample_bytes += block.size_bytes
 
-    def add_failures(self, observation: Observation) -> None:
+    def add_failures(self, stack: Observation) -> None:
         """Counts requests that failed."""
-        for event_us in observation.event_us:
-            self._partial(self._scope(observation.served, event_us)).add_failures(1)
+        windows = Counter(map(self.window_of, stack.event_us))
+        for window, requests in windows.items():
+            self._partial(self._scope(stack.served, window)).add_failures(requests)
 
     def add_labelled(self, event_us: int, actual: str, predicted: str) -> None:
         """Counts an outcome in the window of its prediction's event time."""
@@ -153,15 +173,16 @@ class Track:
         self._partial(scope).add_labelled(np.array([actual]), np.array([predicted]))
         self.labelled += 1
 
-    def messages(self, config: CaptureConfig) -> Iterator[tuple[str, bytes]]:
+    def messages(self) -> Iterator[tuple[str, bytes]]:
         """Outbox rows (stream, body) of all that has come together; changes nothing."""
+        max_bytes = self._config.max_message_bytes
         for partial in self._partials.values():
             if not partial.is_empty:
-                for message in split_summary(partial.to_message(), config.max_message_bytes):
+                for message in split_summary(partial.to_message(), max_bytes):
                     yield "summary", message.SerializeToString(deterministic=True)
         for scope, blocks in self._blocks.items():
             for block in joined(blocks):
-                for body in to_messages(scope, block, config.max_message_bytes):
+                for body in to_messages(scope, block, max_bytes):
                     yield "sample", body
 
     def clear(self) -> None:
