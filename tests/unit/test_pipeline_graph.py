@@ -27,7 +27,7 @@ from tests.pipelines import Plain, definition, output_of, pipeline_of, step_of, 
 def graphs(draw: st.DrawFn) -> Plain:
     """A legal pipeline: each step reads inputs, constants and steps before it; all are used."""
     count = draw(st.integers(1, 12))
-    steps = []
+    steps: list[Plain] = []
     for i in range(count):
         before = ["inputs.x", "constants.c", *(f"s{j}.y" for j in range(i))]
         names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))

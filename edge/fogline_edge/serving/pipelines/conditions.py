@@ -42,7 +42,8 @@ def _measured(condition: Condition, array: Array) -> Array:
             return np.asarray(rows.min(axis=1))
         case "margin":
             two = np.partition(rows, -2, axis=1)[:, -2:]
-            return np.asarray(two[:, 1] - two[:, 0])
+            with np.errstate(invalid="ignore"):  # two infinities differ by NaN
+                return np.asarray(two[:, 1] - two[:, 0])
         case "value":
             return rows[:, 0]
 
