@@ -11,7 +11,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from fogline.wire import edge_pb2, health_pb2, open_inference_pb2
+from fogline.wire import (
+    edge_pb2,
+    health_pb2,
+    open_inference_pb2,
+    reflection_pb2,
+    reflection_v1alpha_pb2,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,22 @@ def _methods(service: ServiceDescriptor) -> dict[str, Method]:
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 EDGE_SERVICE = "fogline.v1.Edge"
+REFLECTION_SERVICES = (
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+)
+"""By both names under which clients ask."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         path: method
-        for module in (open_inference_pb2, health_pb2, edge_pb2)
+        for module in (
+            open_inference_pb2,
+            health_pb2,
+            edge_pb2,
+            reflection_pb2,
+            reflection_v1alpha_pb2,
+        )
         for service in module.DESCRIPTOR.services_by_name.values()
         for path, method in _methods(service).items()
     }
