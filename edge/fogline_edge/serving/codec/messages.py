@@ -5,7 +5,7 @@ fields. The fast path (`layouts`) knows only messages of a layout that went this
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from fogline.errors import InvalidInput, NotFound, Unsupported
@@ -22,6 +22,9 @@ MAX_FORMS = 256
 
 class Regions(Protocol):
     """Registered shared memory."""
+
+    def hold(self, size: int) -> object:
+        """Takes a share of what requests may hold; raises `Exhausted`."""
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """A copy of so many bytes of a region.
@@ -52,7 +55,9 @@ class MessageReader:
     def read(self, message: ModelInferRequest, arrived_us: int) -> Request:
         """As `ModelCodec.read`."""
         parameters.refuse_sequences(message.parameters)
-        tensors = self._inputs(message)
+        slots = self._slots(message)
+        held = self._hold(slots.values())
+        tensors = self._inputs(message, slots)
         rows = check_shapes(
             self._schema, {n: (t.datatype, t.shape) for n, t in tensors.items()}, self._label
         )
@@ -72,40 +77,50 @@ class MessageReader:
             request.timeout_s = parameters.timeout_s_of(message.parameters)
             request.priority = parameters.priority_of(message.parameters)
             request.is_marked_final = parameters.wants_final_mark(message.parameters)
+        request.held = held
         return request
 
-    def _inputs(self, message: ModelInferRequest) -> dict[str, Tensor]:
+    def _slots(self, message: ModelInferRequest) -> dict[int, Slot]:
+        """Which inputs, by their places in the message, lie in shared memory, and where."""
+        slots: dict[int, Slot] = {}
+        for i, one in enumerate(message.inputs):
+            if one.parameters:
+                slot = parameters.slot_of(self._what(one), one.parameters)
+                if slot is not None:
+                    slots[i] = slot
+        return slots
+
+    def _hold(self, slots: Collection[Slot]) -> object:
+        if not slots:
+            return None
+        if self._regions is None:
+            raise Unsupported(
+                f"{self._label}: shared memory is not served here; send the contents of inputs"
+            )
+        return self._regions.hold(sum(slot.byte_size for slot in slots))
+
+    def _inputs(self, message: ModelInferRequest, slots: Mapping[int, Slot]) -> dict[str, Tensor]:
         raw = message.raw_input_contents
+        if raw and len(raw) != len(message.inputs) - len(slots):
+            raise InvalidInput(
+                f"{self._label}: {len(raw)} raw contents for {len(message.inputs)} input tensors: "
+                "give one for each that is not in shared memory"
+            )
+        contents = iter(raw)
         tensors: dict[str, Tensor] = {}
-        taken = 0
-        for one in message.inputs:
-            what = f"{self._label}, input {one.name[:80]!r}"
+        for i, one in enumerate(message.inputs):
             if one.name in tensors:
-                raise InvalidInput(f"{what} is given twice")
-            slot = parameters.slot_of(what, one.parameters) if one.parameters else None
-            contents: bytes | None = None
-            if slot is not None:
-                contents = self._shared(what, slot)
-            elif raw:
-                if taken == len(raw):
-                    raise self._miscounted(message)
-                contents = raw[taken]
-                taken += 1
-            tensors[one.name] = read_tensor(what, one, contents)
-        if taken != len(raw):
-            raise self._miscounted(message)
+                raise InvalidInput(f"{self._what(one)} is given twice")
+            slot = slots.get(i)
+            if slot is not None and self._regions is not None:
+                own = self._regions.read(slot.region, slot.offset, slot.byte_size)
+            else:
+                own = next(contents, None)
+            tensors[one.name] = read_tensor(self._what(one), one, own)
         return tensors
 
-    def _miscounted(self, message: ModelInferRequest) -> InvalidInput:
-        return InvalidInput(
-            f"{self._label}: {len(message.raw_input_contents)} raw contents for "
-            f"{len(message.inputs)} input tensors: give one for each that is not in shared memory"
-        )
-
-    def _shared(self, what: str, slot: Slot) -> bytes:
-        if self._regions is None:
-            raise Unsupported(f"{what}: shared memory is not served here; send the contents")
-        return self._regions.read(slot.region, slot.offset, slot.byte_size)
+    def _what(self, tensor: Any) -> str:
+        return f"{self._label}, input {tensor.name[:80]!r}"
 
     def _wanted(self, message: ModelInferRequest) -> tuple[tuple[str, ...], dict[str, Wanted]]:
         names: dict[str, None] = {}

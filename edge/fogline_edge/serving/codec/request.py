@@ -59,11 +59,12 @@ class Request:
         priority: 0 for the model's default, else 1 for the highest, 2 for the next ...
         wanted: Outputs that are not given as plain contents, by name; None if there are none.
         is_marked_final: Whether the answer is to say that it is its request's last.
+        held: What has to live as long as the request.
     """
 
     __slots__ = (
-        "event_us", "form", "ident", "is_marked_final", "parts", "priority", "rows", "timeout_s",
-        "wanted",
+        "event_us", "form", "held", "ident", "is_marked_final", "parts", "priority", "rows",
+        "timeout_s", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +85,7 @@ class Request:
         self.timeout_s: float | None = None
         self.priority = 0
         self.is_marked_final = False
+        self.held: object = None
 
     @property
     def id(self) -> str:
