@@ -99,6 +99,11 @@ class MessageReader:
             )
         return self._regions.hold(sum(slot.byte_size for slot in slots))
 
+    def _shared(self, slot: Slot) -> bytes | None:
+        if self._regions is None:
+            return None
+        return self._regions.read(slot.region, slot.offset, slot.byte_size)
+
     def _inputs(self, message: ModelInferRequest, slots: Mapping[int, Slot]) -> dict[str, Tensor]:
         raw = message.raw_input_contents
         if raw and len(raw) != len(message.inputs) - len(slots):
@@ -112,10 +117,7 @@ class MessageReader:
             if one.name in tensors:
                 raise InvalidInput(f"{self._what(one)} is given twice")
             slot = slots.get(i)
-            if slot is not None and self._regions is not None:
-                own = self._regions.read(slot.region, slot.offset, slot.byte_size)
-            else:
-                own = next(contents, None)
+            own = next(contents, None) if slot is None else self._shared(slot)
             tensors[one.name] = read_tensor(self._what(one), one, own)
         return tensors
 
