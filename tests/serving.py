@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from msgspec.structs import replace
 
 from fogline.addresses import Address
 from fogline.runtime import ModelPlan, Session
 from fogline.schema import Schema
 from fogline.wire.services import METHODS
-from fogline_edge.serving import Models, Observation, ServedModel, Server
+from fogline_edge.serving import (
+    AgentSide,
+    Listener,
+    Models,
+    Observation,
+    ServedModel,
+    Server,
+    ServingConfig,
+)
 
 FOGLINE = str(Path(sys.executable).with_name("fogline"))
 ANYWHERE = Address("127.0.0.1", 0)
@@ -34,11 +43,24 @@ def models_of(*served: ServedModel) -> Models:
     return models
 
 
+def server_of(models: Models, **parts: Any) -> Server:
+    """A server that does not listen yet; see `running`."""
+    side = {n: parts.pop(n) for n in ("observer", "feedback", "describe", "shadowed") if n in parts}
+    if isinstance(parts.get("front"), str):
+        config = parts.get("config", ServingConfig())
+        front = replace(config.front, kind=parts.pop("front"))
+        parts["config"] = replace(config, front=front)
+    return Server((Listener(address=ANYWHERE),), models, agent=AgentSide(**side), **parts)
+
+
 @contextmanager
 def running(models: Models, **parts: Any) -> Iterator[str]:
-    """A server in this process; gives its address and drains it."""
-    server = Server(ANYWHERE, models, **parts)
-    address = server.start()
+    """A server in this process; gives its address and drains it.
+
+    `front` is a kind of front; what an agent adds may be given by name.
+    """
+    server = server_of(models, **parts)
+    (address,) = server.start()
     try:
         yield str(address)
     finally:

@@ -32,7 +32,7 @@ from fogline_edge.link import (
     Share,
 )
 from fogline_edge.outbox import Database, Outbox, set_aside
-from fogline_edge.serving import Models, Server
+from fogline_edge.serving import AgentSide, Endpoint, Listener, Models, Server
 
 STATES = {
     Phase.IDLE: fleet_pb2.MODEL_STATE_UNKNOWN,
@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 class Ready:
     """What an agent says once it can answer."""
 
-    address: Address
+    address: Endpoint
     device: str
     models: tuple[str, ...]
     """`NAME@VERSION` of what serves."""
@@ -99,12 +99,14 @@ class Agent:
             drain_s=settings.swap_drain_s,
         )
         self._server = Server(
-            listen,
+            (Listener(address=listen),),
             self._models,
             config=settings.serving,
-            observer=self._capture,
-            feedback=self._capture.feedback,
-            describe=self._describe,
+            agent=AgentSide(
+                observer=self._capture,
+                feedback=self._capture.feedback,
+                describe=self._describe,
+            ),
             clock=timer,
         )
         self._installer = Installer(
@@ -174,7 +176,7 @@ class Agent:
     def _start(self) -> Ready:
         self._capture.start()
         installed = self._installer.boot()
-        address = self._server.start()
+        (address,) = self._server.start()
         self._publisher.start()
         self._reports.start()
         self._reconciler.start()

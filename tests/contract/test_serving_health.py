@@ -7,10 +7,9 @@ from typing import Any
 import grpc
 import pytest
 
-from fogline.addresses import Address
 from fogline.wire.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from fogline_edge.serving import Models, Server, ServingConfig
-from tests.serving import ANYWHERE, RawChannel, raw_channel, running
+from fogline_edge.serving import Models, ServingConfig
+from tests.serving import RawChannel, raw_channel, running, server_of
 
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -44,8 +43,8 @@ def test_an_unknown_service_is_not_found_and_watched_as_unknown() -> None:
 
 
 def test_a_watch_is_told_that_the_server_stops() -> None:
-    server = Server(ANYWHERE, Models())
-    address: Address = server.start()
+    server = server_of(Models())
+    (address,) = server.start()
     with raw_channel(str(address)) as channel:
         stream = watch(channel)
         assert next_state(stream) == "SERVING"

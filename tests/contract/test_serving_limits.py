@@ -11,16 +11,17 @@ import pytest
 from fogline.clock import wait_until
 from fogline.tensors import encode_inputs
 from fogline.wire.open_inference_pb2 import ModelInferRequest
-from fogline_edge.serving import Models, Server, ServingConfig
+from fogline_edge.serving import Models, ServingConfig
+from fogline_edge.serving.front import FrontConfig
 from tests import models as makers
 from tests.serving import (
-    ANYWHERE,
     INFER,
     RawChannel,
     models_of,
     raw_channel,
     running,
     served_model,
+    server_of,
 )
 
 LIVE = "/inference.GRPCInferenceService/ServerLive"
@@ -95,7 +96,7 @@ def test_what_waits_is_bounded_and_leaves_when_cancelled(tmp_path: Path) -> None
         assert in_flight(models, 2)
         assert status_of(lambda: channel.call(INFER, loop_request(1))) == (
             "RESOURCE_EXHAUSTED",
-            "model loop@1: 1 requests wait already; try later",
+            "model loop@1: 1 requests wait already; try again later",
         )
         second.cancel()
         assert in_flight(models, 1)
@@ -117,7 +118,7 @@ def test_a_wait_ends_at_the_deadline(tmp_path: Path) -> None:
 
 
 def test_open_calls_are_bounded(tmp_path: Path) -> None:
-    with loop_server(tmp_path, ServingConfig(max_calls=2)) as (models, channel):
+    with loop_server(tmp_path, ServingConfig(front=FrontConfig(max_calls=2))) as (models, channel):
         calls = [start(channel), start(channel)]
         assert in_flight(models, 2)
         code, _ = status_of(lambda: channel.send(LIVE, b""))
@@ -137,8 +138,9 @@ def is_live(channel: RawChannel) -> bool:
 
 def test_a_drain_cancels_what_does_not_end_in_time(tmp_path: Path) -> None:
     models = models_of(served_model(makers.save_slow_loop(tmp_path / "m.onnx"), "loop"))
-    server = Server(ANYWHERE, models, config=ServingConfig(drain_s=0.1))
-    with raw_channel(str(server.start())) as channel:
+    server = server_of(models, config=ServingConfig(drain_s=0.1))
+    (endpoint,) = server.start()
+    with raw_channel(str(endpoint)) as channel:
         call = start(channel)
         assert in_flight(models, 1)
         server.drain()
@@ -150,7 +152,7 @@ def test_a_drain_cancels_what_does_not_end_in_time(tmp_path: Path) -> None:
 
 def test_messages_are_bounded_both_ways(tmp_path: Path) -> None:
     models = models_of(served_model(makers.save_two_inputs(tmp_path / "m.onnx"), "two"))
-    config = ServingConfig(max_message_bytes=20_000)
+    config = ServingConfig(front=FrontConfig(max_message_bytes=20_000))
     with running(models, config=config) as address, raw_channel(address) as channel:
 
         def ask(rows: int) -> object:

@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.addresses import Address
+from fogline.clock import wait_until
 from fogline.errors import FoglineError, Unsupported
 from fogline.tensors import DATATYPES, encode_inputs
 from fogline.wire.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fogline.wire.services import METHODS
 from fogline.wire.status import Status, status_of
-from fogline_edge.serving import Call, FrontAdapter, Server
-from fogline_edge.serving.calls import OnReady
+from fogline_edge.serving import Call, Endpoint, Front
+from fogline_edge.serving.calls import FrontCounts, OnReady, Peer
 from tests import models
-from tests.serving import ANYWHERE, INFER, Notebook, models_of, served_model
+from tests.serving import INFER, Notebook, models_of, served_model, server_of
 
 
 class PolledCall:
@@ -26,6 +27,7 @@ class PolledCall:
     def __init__(self, method: str, message: bytes) -> None:
         self.method = method
         self.message = message
+        self.peer = Peer(transport="tcp")
         self.metadata: Mapping[str, str | bytes] = {}
         self.deadline_s: float | None = None
         self.sent: list[bytes] = []
@@ -36,6 +38,15 @@ class PolledCall:
 
     def when_ended(self, callback: Callable[[], None]) -> None:
         pass
+
+    def is_writable(self) -> bool:
+        return True
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        callback()
+
+    def receive(self, take: Callable[[bytes | None], None]) -> None:
+        """The peer has not sent any."""
 
     def send(self, response: bytes) -> None:
         self.sent.append(response)
@@ -54,12 +65,15 @@ class PollingFront:
         self.on_ready: OnReady | None = None
         self.is_drained = False
 
-    def start(self, on_ready: OnReady) -> Address:
+    def start(self, on_ready: OnReady) -> tuple[Endpoint, ...]:
         self.on_ready = on_ready
-        return Address("127.0.0.1", 1)
+        return (Endpoint(address=Address("127.0.0.1", 1)),)
 
     def drain(self, grace_s: float) -> None:
         self.is_drained = True
+
+    def counts(self) -> FrontCounts:
+        raise NotImplementedError
 
     def poll(self, *calls: PolledCall) -> None:
         ready: list[Call] = list(calls)
@@ -72,8 +86,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PollingFront]:
     folder: Path = tmp_path_factory.mktemp("models")
     served = [served_model(models.save_identity(folder / f"{d}.onnx", d), d) for d in DATATYPES]
     polling = PollingFront()
-    adapter: FrontAdapter = polling
-    server = Server(ANYWHERE, models_of(*served), front=adapter, observer=Notebook())
+    adapter: Front = polling
+    server = server_of(models_of(*served), front=adapter, observer=Notebook())
     server.start()
     yield polling
     server.drain()
@@ -89,6 +103,7 @@ def infer(value: float, name: str = "FP32") -> PolledCall:
 def test_the_calls_of_one_poll_are_each_answered_once(front: PollingFront) -> None:
     calls = [infer(1), infer(2, "nobody"), PolledCall("/a.B/C", b""), infer(3)]
     front.poll(*calls)
+    assert wait_until(lambda: all(c.outcomes for c in calls), timeout_s=10)
     (one,), (two,), (three,), (four,) = (c.outcomes for c in calls)
     for value, outcome in ((1, one), (3, four)):
         assert isinstance(outcome, bytes)
@@ -102,6 +117,8 @@ ANSWERS = {
     Status.INVALID_ARGUMENT,
     Status.NOT_FOUND,
     Status.UNIMPLEMENTED,
+    Status.PERMISSION_DENIED,  # of what steers the server
+    Status.FAILED_PRECONDITION,  # of feedback, without an agent
     Status.DEADLINE_EXCEEDED,  # of the parameter `timeout`
 }
 
@@ -112,6 +129,7 @@ def ask(front: PollingFront, path: str, message: bytes) -> None:
     front.poll(call)
     if path.endswith("/Watch") and call.sent:
         return
+    assert wait_until(lambda: bool(call.outcomes), timeout_s=10)
     (outcome,) = call.outcomes
     if isinstance(outcome, FoglineError):
         assert status_of(outcome) in ANSWERS, outcome
@@ -120,7 +138,7 @@ def ask(front: PollingFront, path: str, message: bytes) -> None:
         METHODS[path].response.FromString(outcome)
 
 
-UNARY = sorted(p for p in METHODS if not p.endswith(("/Watch", "/Feedback")))
+UNARY = sorted(p for p in METHODS if not METHODS[p].streams_requests and "Watch" not in p)
 
 
 @given(st.sampled_from(UNARY), st.binary(max_size=60))

@@ -1,81 +1,347 @@
-import threading
-from collections.abc import Callable
+"""The scheduler: where jobs run, how many, in which order, and what ends them."""
 
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 import pytest
 
 from fogline.clock import SystemClock, wait_until
-from fogline.errors import DeadlineExceeded, Exhausted, FoglineError, Unavailable
-from fogline_edge.serving import ServedModel
-from fogline_edge.serving.scheduler import Job, Outcome, Scheduler, Turnstile
-from tests import models
-from tests.serving import served_model
+from fogline.errors import DeadlineExceeded, Exhausted, InvalidInput, Unavailable
+from fogline.runtime.interrupt import Interrupt
+from fogline.runtime.plan import ModelPlan
+from fogline.schema import Field, Schema
+from fogline.tensors import Array
+from fogline.wire.open_inference_pb2 import ModelInferRequest
+from fogline_edge.serving import Models, ServedModel, ServingConfig
+from fogline_edge.serving.codec import ModelCodec
+from fogline_edge.serving.jobs import Job, Ran
+from fogline_edge.serving.scheduler import Scheduler
 
 CLOCK = SystemClock()
+SCHEMA = Schema(
+    inputs=(Field(name="x", datatype="FP32", shape=(-1, 2)),),
+    outputs=(Field(name="y", datatype="FP32", shape=(-1, 2)),),
+)
+LOOP = ModelPlan(placement="loop", one_row_us=1.0, row_us=1.0, max_stack=64)
+POOL = ModelPlan(placement="pool", one_row_us=1.0, row_us=1.0, max_stack=64)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
-    return served_model(models.save_identity(tmp_path_factory.mktemp("m") / "m.onnx"))
+class Gate:
+    """A runner that gives back its input, when it is let: each run waits for the gate."""
+
+    inputs, outputs = SCHEMA.inputs, SCHEMA.outputs
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.opened = threading.Event()
+        if is_open:
+            self.opened.set()
+        self.runs: list[int] = []
+        self.threads: list[str] = []
+        self.at_once = self.most = 0
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        arrays: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        deadline_s: float | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> dict[str, Array]:
+        x = arrays["x"]
+        with self._lock:
+            self.runs.append(len(x))
+            self.threads.append(threading.current_thread().name)
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+        until = CLOCK.monotonic() + (deadline_s or 30)
+        try:
+            while not self.opened.wait(0.005):
+                if interrupt is not None:
+                    interrupt.check("model m@1")
+                if CLOCK.monotonic() > until:
+                    raise DeadlineExceeded("model m@1: late")
+        finally:
+            with self._lock:
+                self.at_once -= 1
+        if np.isnan(x).any():
+            raise InvalidInput("model m@1: the node 'check' failed on these inputs")
+        return {"y": x * 2}
+
+    def close(self) -> None:
+        pass
 
 
-def job_of(
-    served: ServedModel, seconds: float = 30, done: Callable[[Outcome], None] = lambda _: None
-) -> Job:
-    return Job(
-        served=served, inputs={}, outputs=("y",), deadline=CLOCK.monotonic() + seconds, done=done
-    )
+class Caller:
+    """The part of a call that the scheduler sees."""
+
+    def __init__(self) -> None:
+        self.ended: Callable[[], None] = lambda: None
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        self.ended = callback
 
 
-def test_places_pass_on_in_order_of_arrival(served: ServedModel) -> None:
-    turnstile = Turnstile(places=1, queue=8)
-    turnstile.enter(job_of(served), CLOCK)
-    order: list[int] = []
+class Desk:
+    """A scheduler with its runs written down."""
 
-    def go(number: int) -> None:
-        turnstile.enter(job_of(served), CLOCK)
-        order.append(number)
-        turnstile.leave()
+    def __init__(self, **config: Any) -> None:
+        self.ran: list[Ran] = []
+        self.models = Models()
+        self.scheduler = Scheduler(
+            self._complete, clock=CLOCK, config=ServingConfig(**{"max_running": 2, **config})
+        )
 
-    threads = []
-    for number in range(4):
-        threads.append(threading.Thread(target=go, args=(number,)))
-        threads[-1].start()
-        assert wait_until(lambda: len(turnstile._waiting) == len(threads), timeout_s=10)
-    turnstile.leave()
-    for thread in threads:
-        thread.join()
-    assert order == [0, 1, 2, 3]
-    assert (turnstile._free, len(turnstile._waiting)) == (1, 0)
+    def add(self, runner: Gate, plan: ModelPlan, name: str = "m") -> None:
+        served = ServedModel(name=name, version=1, schema=SCHEMA, runner=runner, plan=plan)
+        self.models.add(served).codec = ModelCodec(name, 1, SCHEMA)
 
+    def submit(
+        self, value: float = 1.0, *, name: str = "m", seconds: float = 30, **more: Any
+    ) -> Job:
+        entry = self.models.acquire(name)
+        rows = more.pop("rows", 1)
+        message = ModelInferRequest(model_name=name)
+        message.inputs.add(name="x", datatype="FP32", shape=[rows, 2])
+        message.raw_input_contents.append(np.full((rows, 2), value, np.float32).tobytes())
+        for key, number in more.items():
+            message.parameters[key].int64_param = number
+        assert entry.codec is not None
+        request = entry.codec.read(message.SerializeToString(), 0)
+        now = CLOCK.monotonic()
+        job = Job(Caller(), entry, entry.codec, request, now, now + seconds)  # type: ignore[arg-type]
+        self.scheduler.submit(job)
+        return job
 
-def test_who_gets_no_place_leaves_none_behind(served: ServedModel) -> None:
-    turnstile = Turnstile(places=1, queue=1)
-    turnstile.enter(job_of(served), CLOCK)
-    with pytest.raises(DeadlineExceeded, match="no run was free"):
-        turnstile.enter(job_of(served, 0), CLOCK)
-    cancelled = job_of(served)
-    cancelled.cancel()
-    with pytest.raises(Unavailable, match="cancelled"):
-        turnstile.enter(cancelled, CLOCK)
-    waiting = threading.Thread(target=turnstile.enter, args=(job_of(served), CLOCK))
-    waiting.start()
-    assert wait_until(lambda: len(turnstile._waiting) == 1, timeout_s=10)
-    with pytest.raises(Exhausted, match="1 requests wait already"):
-        turnstile.enter(job_of(served), CLOCK)
-    turnstile.leave()
-    waiting.join()
-    turnstile.leave()
-    assert (turnstile._free, len(turnstile._waiting)) == (1, 0)
+    def wait(self, jobs: int) -> list[Ran]:
+        assert wait_until(lambda: sum(len(r.jobs) for r in self.ran) >= jobs, timeout_s=20)
+        return self.ran
+
+    def _complete(self, ran: Ran) -> None:
+        self.ran.append(ran)
+        ran.jobs[0].entry.release(len(ran.jobs), len(ran.jobs) if ran.error else 0)
 
 
-def test_a_fault_of_ours_is_told_and_gives_the_place_back(
-    served: ServedModel, caplog: pytest.LogCaptureFixture
-) -> None:
-    outcomes: list[Outcome] = []
-    scheduler = Scheduler(clock=CLOCK, max_running=1, max_queued=1)
-    broken = job_of(served, done=outcomes.append)
-    broken.inputs = 7  # type: ignore[assignment]
-    scheduler.run([broken, broken])
-    assert all(isinstance(o, FoglineError) for o in outcomes)
-    assert len(outcomes) == 2
-    assert {r.message for r in caplog.records} <= {"run failed"}
+@contextmanager
+def desk(**config: Any) -> Iterator[Desk]:
+    one = Desk(**config)
+    try:
+        yield one
+    finally:
+        one.scheduler.close()
+
+
+def test_cheap_requests_of_one_poll_run_together_on_the_thread_that_flushes() -> None:
+    with desk() as d:
+        gate = Gate()
+        d.add(gate, LOOP)
+        jobs = [d.submit(float(i)) for i in range(5)]
+        assert gate.runs == []
+        d.scheduler.flush()
+        assert gate.runs == [5]
+        assert gate.threads == [threading.current_thread().name]
+        (ran,) = d.ran
+        assert list(ran.jobs) == jobs
+        np.testing.assert_array_equal(ran.outputs["y"][:, 0], [0.0, 2.0, 4.0, 6.0, 8.0])
+
+
+def test_a_model_that_is_not_proven_to_stack_runs_one_request_at_a_time() -> None:
+    with desk() as d:
+        gate = Gate()
+        d.add(gate, ModelPlan(placement="loop", one_row_us=1.0, row_us=1.0))
+        for _ in range(3):
+            d.submit()
+        d.scheduler.flush()
+        assert gate.runs == [1, 1, 1]
+
+
+def test_expensive_requests_run_in_the_pool_and_stack_while_it_is_busy() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, POOL)
+        d.submit()
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        for _ in range(4):
+            d.submit()
+        d.scheduler.flush()
+        gate.opened.set()
+        d.wait(5)
+        assert gate.runs == [1, 4]
+        assert threading.current_thread().name not in gate.threads
+
+
+def test_the_pool_grows_to_its_bound_and_shrinks_when_idle() -> None:
+    with desk(max_running=2, idle_thread_s=0.05) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+        for _ in range(6):
+            d.submit()
+            d.scheduler.flush()
+        assert wait_until(lambda: gate.most == 2, timeout_s=10)
+        gate.opened.set()
+        d.wait(6)
+        assert gate.most == 2
+        assert wait_until(lambda: d.scheduler.pool_threads == 0, timeout_s=10)
+        d.submit()
+        d.scheduler.flush()
+        d.wait(7)
+
+
+def test_one_busy_model_does_not_starve_another() -> None:
+    with desk(max_running=1) as d:
+        busy, other = Gate(is_open=False), Gate()
+        d.add(busy, ModelPlan(placement="pool"), "busy")
+        d.add(other, ModelPlan(placement="pool"), "other")
+        for _ in range(50):
+            d.submit(name="busy")
+        d.scheduler.flush()
+        assert wait_until(lambda: busy.runs == [1], timeout_s=10)
+        d.submit(name="other")
+        d.scheduler.flush()
+        busy.opened.set()
+        d.wait(51)
+        names = [r.jobs[0].served.name for r in d.ran]
+        assert names.index("other") <= 2
+
+
+def test_urgent_requests_go_first() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+        d.submit()
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        later, usual, urgent = d.submit(priority=3), d.submit(), d.submit(priority=1)
+        d.scheduler.flush()
+        gate.opened.set()
+        d.wait(4)
+        assert [r.jobs[0] for r in d.ran[1:]] == [urgent, usual, later]
+
+
+def test_one_bad_request_does_not_cost_its_stack_the_answers() -> None:
+    with desk() as d:
+        d.add(Gate(), LOOP)
+        good, bad, fine = d.submit(1.0), d.submit(float("nan")), d.submit(3.0)
+        d.scheduler.flush()
+        errors = {id(r.jobs[0]): r.error for r in d.ran}
+        assert errors[id(good)] is None
+        assert errors[id(fine)] is None
+        assert isinstance(errors[id(bad)], InvalidInput)
+
+
+def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
+    with desk(max_queued=3) as d:
+        d.add(Gate(), LOOP)
+        for _ in range(3):
+            d.submit()
+        with pytest.raises(Exhausted, match="3 requests wait already"):
+            d.submit()
+        d.scheduler.flush()
+        assert len(d.ran[0].jobs) == 3
+
+
+def test_what_cannot_be_answered_in_time_is_refused_at_once() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool", one_row_us=1e6))
+        d.submit()
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        d.submit(seconds=30)
+        with pytest.raises(DeadlineExceeded, match="requests that wait take about"):
+            d.submit(seconds=0.5)
+        gate.opened.set()
+
+
+def test_a_request_whose_deadline_passes_while_it_waits_is_told_then() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+        d.submit()
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        late = d.submit(seconds=0.02)
+        (told,) = d.wait(1)
+        assert list(told.jobs) == [late]
+        assert isinstance(told.error, DeadlineExceeded)
+        gate.opened.set()
+        d.wait(2)
+        assert gate.runs == [1]
+
+
+def test_a_request_that_is_given_up_leaves_the_queue_or_ends_its_run() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+        running, queued = d.submit(), None
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        queued = d.submit()
+        queued.call.ended()  # type: ignore[attr-defined]
+        assert isinstance(d.ran[0].error, Unavailable)
+        running.call.ended()  # type: ignore[attr-defined]
+        d.wait(2)
+        assert isinstance(d.ran[1].error, Unavailable)
+        assert gate.runs == [1]
+
+
+def test_threads_that_flush_at_once_share_the_work_and_lose_nothing() -> None:
+    with desk(max_queued=10_000) as d:
+        gate = Gate()
+        d.add(gate, LOOP)
+
+        def ask() -> None:
+            for _ in range(200):
+                d.submit()
+                d.scheduler.flush()
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        d.wait(800)
+        assert sum(gate.runs) == 800
+        assert gate.most <= 2
+
+
+def test_a_declared_delay_lets_more_requests_join() -> None:
+    with desk() as d:
+        gate = Gate()
+        d.add(
+            gate,
+            ModelPlan(
+                placement="loop", one_row_us=1, row_us=1, max_stack=4, max_delay_us=5_000_000
+            ),
+        )
+        for _ in range(4):
+            d.submit()
+            d.scheduler.flush()
+        d.wait(4)
+        assert gate.runs == [4]
+
+
+def test_a_fault_of_ours_is_told() -> None:
+    with desk() as d:
+        gate = Gate()
+        gate.run = None  # type: ignore[assignment,method-assign]
+        d.add(gate, LOOP)
+        d.submit()
+        d.scheduler.flush()
+        assert "internal error" in str(d.ran[0].error)
+
+
+def test_a_closed_scheduler_finishes_what_waits_and_takes_no_more() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate()
+        d.add(gate, ModelPlan(placement="pool"))
+        for _ in range(5):
+            d.submit()
+        d.scheduler.flush()
+        d.scheduler.close()
+        assert sum(len(r.jobs) for r in d.ran) == 5
+        with pytest.raises(Unavailable, match="stopping"):
+            d.submit()

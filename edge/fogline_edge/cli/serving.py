@@ -45,7 +45,7 @@ def _serve(given: Any) -> int:
     from fogline.records import convert
     from fogline.runtime import ModelPlan, Watchdog
     from fogline.runtime.qualification import Budgets
-    from fogline_edge.serving import Models, Server, ServingConfig
+    from fogline_edge.serving import Listener, Models, Server, ServingConfig
     from fogline_edge.serving.loading import load
 
     log.configure()
@@ -70,8 +70,8 @@ def _serve(given: Any) -> int:
         )
     models = Models(max_models=config.max_models)
     models.add(served)
-    server = Server(listen, models, config=config)
-    address = server.start()
+    server = Server((Listener(address=listen),), models, config=config)
+    (address,) = server.start()
     with stop_signal() as stop:
         console.emit({"grpc": str(address)}, f"ready grpc={address}", as_json=given.json)
         stop.wait()

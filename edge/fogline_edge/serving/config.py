@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from fogline.records import Record
+from fogline_edge.serving.front.config import FrontConfig
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -18,16 +19,23 @@ def _cores() -> int:
 class ServingConfig(Record, frozen=True, kw_only=True):
     """What a server holds at most; at each bound the caller gets RESOURCE_EXHAUSTED."""
 
-    max_message_bytes: Annotated[int, Meta(ge=1024, le=2**31 - 1)] = 64 * 1024 * 1024
-    """Longest request or response message."""
-    max_calls: Count = 128
-    """Calls that are open at once, of all kinds."""
+    front: FrontConfig = FrontConfig()
+    """What listens, and its bounds on connections, calls and messages."""
     max_watches: Count = 16
     """Calls of `Health/Watch` among them."""
     max_running: Count = _cores()
-    """Runs of one model at once."""
-    max_queued: Count = 96
-    """Requests of one model that wait for a run."""
+    """Runs at once, of all models: threads of the pool, and threads of a front that run cheap
+    models themselves."""
+    max_queued: Count = 256
+    """Requests of one version that wait for a run."""
+    loop_run_us: Annotated[float, Meta(ge=0, le=1e6)] = 1000.0
+    """Longest run, as measured beforehand, that may happen on the front's own thread, microseconds;
+    0: none. While it goes on no other request is read."""
+    idle_thread_s: Seconds = 10.0
+    """How long a thread of the pool waits for work before it ends."""
+    switch_interval_s: Annotated[float, Meta(gt=0, le=1)] = 1e-4
+    """After how long a busy thread lets another have the interpreter: with Python's own 5 ms, a
+    busy event loop starves the pool."""
     max_models: Count = 64
     """Versions in memory, of all models."""
     run_timeout_s: Seconds = 60.0

@@ -1,175 +1,191 @@
-"""`inference.GRPCInferenceService`: what an application asks of a model."""
+"""`ModelInfer`: a request becomes a job, and a run becomes answers.
+
+The hot path of the server: whatever is here is paid for by each request, or by each stack of them.
+"""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from fogline import __version__
 from fogline.clock import Clock
-from fogline.errors import Exhausted, FoglineError, InvalidInput, NotFound
-from fogline.tensors import Array, encode_outputs
-from fogline.wire.open_inference_pb2 import (
-    ModelInferRequest,
-    ModelInferResponse,
-    ModelMetadataRequest,
-    ModelMetadataResponse,
-    ModelReadyRequest,
-    ModelReadyResponse,
-    ServerMetadataResponse,
-)
+from fogline.errors import FoglineError, InvalidInput
+from fogline.tensors import Array
+from fogline.wire.status import status_of
 from fogline_edge.serving.calls import Call
+from fogline_edge.serving.codec import ModelCodec, target_of
+from fogline_edge.serving.codec.messages import Regions
 from fogline_edge.serving.config import ServingConfig
-from fogline_edge.serving.models import Entry, Models, ServedModel
+from fogline_edge.serving.jobs import Job, Ran
+from fogline_edge.serving.models import Entry, Models, NotLoaded, ServedModel
 from fogline_edge.serving.observer import Observation, Observer
-from fogline_edge.serving.requests import Request, read_request
-from fogline_edge.serving.scheduler import Job, Outcome
-
-PLATFORM = "onnxruntime_onnx"
-"""Triton's name of what runs these models, which its clients know."""
-EXTENSIONS = ("fogline.event_time_us", "fogline.prediction_id", "fogline.feedback")
+from fogline_edge.serving.scheduler import Scheduler
+from fogline_edge.serving.shadows import Shadowed, Shadows
+from fogline_edge.serving.statistics import Statistics
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Open:
-    """A request between its arrival and its answer."""
-
-    call: Call
-    lease: Entry
-    request: Request
-    arrived: float
-
-
 class Inference:
-    """Turns ModelInfer calls into jobs and outcomes into answers; answers the other calls."""
+    """Answers inference calls; see the module."""
 
     def __init__(
-        self, models: Models, observer: Observer, clock: Clock, config: ServingConfig
+        self,
+        models: Models,
+        observer: Observer,
+        statistics: Statistics,
+        clock: Clock,
+        config: ServingConfig,
+        regions: Regions | None = None,
+        shadowed: Callable[[Shadowed], None] | None = None,
     ) -> None:
         self._models = models
         self._observer = observer
+        self._statistics = statistics
         self._clock = clock
         self._config = config
+        self._regions = regions
+        self._scheduler = Scheduler(self._complete, clock=clock, config=config)
+        self._shadows = Shadows(models, shadowed)
+        self.flush = self._scheduler.flush
+        """To be called after the last `begin` of a poll."""
 
-    def begin(self, call: Call, message: ModelInferRequest) -> Job:
-        """Checks one request and makes a job of it. Raises as `read_request`, or `NotFound`."""
-        arrived = self._clock.monotonic()
-        arrived_us = int(self._clock.now().timestamp() * 1e6)
-        lease = self._models.acquire(message.model_name, message.model_version)
-        served = lease.served
+    def close(self) -> None:
+        """Runs what waits, and ends all threads."""
+        self._scheduler.close()
+        self._shadows.close()
+
+    def begin(self, call: Call, arrived: float, arrived_us: int) -> None:
+        """Checks one request and queues it; its answer comes after a `flush`.
+
+        Args:
+            call: Its message is a `ModelInferRequest`.
+            arrived: Monotonic seconds.
+            arrived_us: The same moment in Unix microseconds.
+
+        Raises:
+            FoglineError: it is turned away.
+        """
+        message = call.message
+        name, version = target_of(message)
         try:
-            request = read_request(message, served.schema, arrived_us, served.label)
+            entry = self._models.acquire(name, version)
+        except NotLoaded:
+            self._models.demand(name, version, partial(self._loaded, call))
+            return
+        try:
+            codec = entry.codec or self._codec(entry)
+            request = codec.read(message, arrived_us)
+            limit_s = self._config.run_timeout_s
+            if call.deadline_s is not None:
+                limit_s = min(limit_s, call.deadline_s)
+            if request.timeout_s is not None:
+                limit_s = min(limit_s, request.timeout_s)
+            self._scheduler.submit(Job(call, entry, codec, request, arrived, arrived + limit_s))
         except FoglineError as e:
-            lease.release(failures=1)
-            self._observe_refused(served, arrived, arrived_us, e)
+            self._refused(entry, e, arrived_us)
             raise
         except BaseException:
-            lease.release(failures=1)
+            entry.release(1, 1)
             raise
-        opened = _Open(call=call, lease=lease, request=request, arrived=arrived)
-        limits = (call.deadline_s, request.timeout_s, self._config.run_timeout_s)
-        job = Job(
-            served=served,
-            inputs=request.inputs,
-            outputs=request.outputs,
-            deadline=arrived + min(s for s in limits if s is not None),
-            done=lambda outcome: self._complete(opened, outcome),
+
+    def _codec(self, entry: Entry) -> ModelCodec:
+        """Made at a version's first request and gone with it."""
+        served = entry.served
+        entry.codec = ModelCodec(
+            served.name,
+            served.version,
+            served.schema,
+            regions=self._regions,
+            max_message_bytes=self._config.front.max_message_bytes,
         )
-        call.when_ended(job.cancel)
-        return job
+        return entry.codec
 
-    def model_ready(self, message: ModelReadyRequest) -> ModelReadyResponse:
+    def _loaded(self, call: Call, error: FoglineError | None) -> None:
+        """The version that `call` waited for is in memory, or cannot be."""
+        if call.is_cancelled():
+            return
         try:
-            self._models.get(message.name, message.version)
-        except NotFound:
-            return ModelReadyResponse(ready=False)
-        return ModelReadyResponse(ready=True)
-
-    def server_metadata(self) -> ServerMetadataResponse:
-        return ServerMetadataResponse(name="fogline", version=__version__, extensions=EXTENSIONS)
-
-    def model_metadata(self, message: ModelMetadataRequest) -> ModelMetadataResponse:
-        """Raises `NotFound`."""
-        served = self._models.get(message.name, message.version)
-        response = ModelMetadataResponse(
-            name=served.name,
-            versions=map(str, self._models.versions(served.name)),
-            platform=PLATFORM,
-        )
-        for fields, tensors in (
-            (served.schema.inputs, response.inputs),
-            (served.schema.outputs, response.outputs),
-        ):
-            for field in fields:
-                tensors.add(name=field.name, datatype=field.datatype, shape=field.shape)
-        return response
-
-    def _complete(self, opened: _Open, outcome: Outcome) -> None:
-        """Answers the call, gives the version back, and tells the observer; never raises."""
-        prediction_id, error = "", None
-        outputs: Mapping[str, Array] = {} if isinstance(outcome, FoglineError) else outcome
-        try:
-            if isinstance(outcome, FoglineError):
-                raise _explained(outcome, opened.request)
-            prediction_id = self._prediction_id(opened, outputs)
-            opened.call.finish(self._encoded(opened, outputs, prediction_id))
+            if error is not None:
+                raise error
+            self.begin(call, self._clock.monotonic(), int(self._clock.now().timestamp() * 1e6))
         except FoglineError as e:
-            error = e
-        except Exception as e:  # a fault of ours must still end the call and give the lease back
-            _LOG.exception("inference failed", extra={"model": opened.lease.served.label})
-            error = FoglineError(f"internal error ({type(e).__name__})")
-        if error is not None:
-            opened.call.fail(error)
-        opened.lease.release(failures=int(error is not None))
-        self._observe(
-            Observation(
-                served=opened.lease.served,
-                inputs=opened.request.inputs,
-                outputs={} if error else outputs,
-                rows=(opened.request.rows,),
-                event_us=(opened.request.event_us,),
-                prediction_ids=() if error else (prediction_id,),
-                latency_us=(self._since_us(opened.arrived),),
-                error=error,
-            )
-        )
+            call.fail(e)
+        self.flush()
 
-    def _encoded(self, opened: _Open, outputs: Mapping[str, Array], prediction_id: str) -> bytes:
-        served = opened.lease.served
-        response = ModelInferResponse(
-            model_name=served.name, model_version=str(served.version), id=opened.request.id
-        )
-        if prediction_id:
-            response.parameters["prediction_id"].string_param = prediction_id
-        limit = self._config.max_message_bytes
-        # Counted before the arrays are copied, and again with names and lengths added.
-        size = sum(a.nbytes for a in outputs.values())
-        if size <= limit:
-            encode_outputs(response, outputs)
-            size = response.ByteSize()
-        if size > limit:
-            raise Exhausted(
-                f"{served.label}: the answer has {size} bytes, at most {limit} are sent; ask for "
-                "fewer rows or outputs"
-            )
-        return response.SerializeToString()
+    # ------------------------------------------------------------------ answers
 
-    def _prediction_id(self, opened: _Open, outputs: Mapping[str, Array]) -> str:
+    def _complete(self, ran: Ran) -> None:
+        """Answers the calls of a run, gives the version back, and tells who wants to know."""
+        jobs = ran.jobs
+        entry = jobs[0].entry
+        rows = [job.request.rows for job in jobs]
+        event_us = [job.request.event_us for job in jobs]
+        failures = 0
+        ids: Sequence[str] = ()
         try:
-            request = opened.request
-            (made,) = self._observer.prediction_ids(
-                opened.lease.served, (request.rows,), (request.event_us,), outputs
+            if ran.error is None:
+                ids = self._prediction_ids(entry.served, rows, event_us, ran.outputs)
+                failures = self._answer(ran, ids)
+        except Exception as e:  # a fault of ours must still end the calls and give the lease back
+            _LOG.exception("answers failed", extra={"model": entry.served.label})
+            ran.error = FoglineError(f"internal error ({type(e).__name__})")
+        if ran.error is not None:
+            failures = len(jobs)
+            for job in jobs:
+                job.call.fail(_explained(ran.error, job))
+        encoded = self._clock.monotonic()
+        entry.release(len(jobs), failures)
+        self._statistics.record(
+            ran, encoded, int(self._clock.now().timestamp() * 1e3), 0 if ran.error else failures
+        )
+        self._tell(
+            Observation(
+                served=entry.served,
+                inputs=ran.inputs,
+                outputs=ran.outputs,
+                rows=rows,
+                event_us=event_us,
+                prediction_ids=ids,
+                latency_us=[int((encoded - job.arrived) * 1e6) for job in jobs],
+                error=ran.error,
             )
-            return made
-        except Exception:  # an observer's fault is not the request's
-            _LOG.exception("no prediction id", extra={"model": opened.lease.served.label})
-            return ""
+        )
+        self._shadows.follow(ran)
 
-    def _observe_refused(
-        self, served: ServedModel, arrived: float, arrived_us: int, error: FoglineError
-    ) -> None:
-        self._observe(
+    def _answer(self, ran: Ran, ids: Sequence[str]) -> int:
+        """Sends every answer; returns how many turned out to be errors."""
+        jobs = ran.jobs
+        requests = [job.request for job in jobs]
+        written = jobs[0].codec.write(requests, ran.outputs, ids)
+        failures = 0
+        for job, answer in zip(jobs, written, strict=True):
+            if isinstance(answer, FoglineError):
+                failures += 1
+                job.call.fail(answer)
+            else:
+                job.call.finish(answer)
+        return failures
+
+    def _prediction_ids(
+        self,
+        served: ServedModel,
+        rows: Sequence[int],
+        event_us: Sequence[int],
+        outputs: Mapping[str, Array],
+    ) -> Sequence[str]:
+        try:
+            return self._observer.prediction_ids(served, rows, event_us, outputs)
+        except Exception:  # an observer's fault is not the request's
+            _LOG.exception("no prediction ids", extra={"model": served.label})
+            return [""] * len(rows)
+
+    def _refused(self, entry: Entry, error: FoglineError, arrived_us: int) -> None:
+        served = entry.served
+        entry.release(1, 1)
+        self._statistics.refuse(
+            served.name, served.version, status_of(error).name, arrived_us // 1000
+        )
+        self._tell(
             Observation(
                 served=served,
                 inputs={},
@@ -177,22 +193,19 @@ class Inference:
                 rows=(0,),
                 event_us=(arrived_us,),
                 prediction_ids=(),
-                latency_us=(self._since_us(arrived),),
+                latency_us=(0,),
                 error=error,
             )
         )
 
-    def _observe(self, observation: Observation) -> None:
+    def _tell(self, observation: Observation) -> None:
         try:
             self._observer.observe((observation,))
         except Exception:  # as above
             _LOG.exception("not observed", extra={"model": observation.served.label})
 
-    def _since_us(self, began: float) -> int:
-        return int((self._clock.monotonic() - began) * 1e6)
 
-
-def _explained(error: FoglineError, request: Request) -> FoglineError:
-    if type(error) is InvalidInput and request.rows == 0:
+def _explained(error: FoglineError, job: Job) -> FoglineError:
+    if type(error) is InvalidInput and job.request.rows == 0:
         return InvalidInput(f"{error}; the request has no rows, which this graph cannot answer")
     return error

@@ -3,13 +3,17 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fogline.errors import DeadlineExceeded
 from fogline.runtime.interrupt import Interrupt
 from fogline.runtime.plan import ModelPlan
 from fogline.schema import Field, Schema
 from fogline.tensors import Array
+
+if TYPE_CHECKING:
+    from fogline_edge.serving.codec import ModelCodec
+    from fogline_edge.serving.scheduler import Lanes
 
 
 class Runner(Protocol):
@@ -93,13 +97,19 @@ class Totals:
 class Entry:
     """A version in memory, and who uses it. Made by `Models.add`, had by `Models.acquire`."""
 
-    __slots__ = ("_totals", "_when_idle", "failures", "in_flight", "requests", "served", "used")
+    __slots__ = (
+        "_totals", "_when_idle", "codec", "failures", "in_flight", "lanes", "requests", "served",
+        "used",
+    )  # fmt: skip
 
     def __init__(self, served: ServedModel, totals: Totals) -> None:
         self.served = served
         self.in_flight = 0
         self.requests = 0
         self.failures = 0
+        # What the data plane keeps with a version as long as it is in memory.
+        self.codec: ModelCodec | None = None
+        self.lanes: Lanes | None = None
         self.used = totals.uses
         """`Totals.uses` when it was last acquired: larger is later."""
         self._totals = totals

@@ -4,73 +4,145 @@
 """
 
 import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from fogline.addresses import Address
 from fogline.clock import Clock, SystemClock
-from fogline_edge.serving.calls import FrontAdapter
+from fogline.wire.open_inference_pb2 import ServerLiveResponse, ServerReadyResponse
+from fogline.wire.services import EDGE_SERVICE, HEALTH_SERVICE, INFERENCE_SERVICE
+from fogline_edge.serving.access import Access
+from fogline_edge.serving.calls import Endpoint, Front, FrontCounts, Listener
 from fogline_edge.serving.config import ServingConfig
+from fogline_edge.serving.control import Answer, Control, FixedModels, Repository
 from fogline_edge.serving.edge import Describe, Edge, TakeFeedback
-from fogline_edge.serving.front import GrpcioFront
+from fogline_edge.serving.front import make_front
 from fogline_edge.serving.health import Health
 from fogline_edge.serving.inference import Inference
+from fogline_edge.serving.metadata import Metadata
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.observer import NullObserver, Observer
-from fogline_edge.serving.scheduler import Scheduler
 from fogline_edge.serving.service import Service
+from fogline_edge.serving.shadows import Shadowed
+from fogline_edge.serving.statistics import Statistics
 
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSide:
+    """What an agent adds to a server."""
+
+    observer: Observer = field(default_factory=NullObserver)
+    """Told of every answer."""
+    feedback: TakeFeedback | None = None
+    """Stores outcomes; without it feedback is refused."""
+    describe: Describe | None = None
+    """Adds the agent's facts to a status."""
+    shadowed: Callable[[Shadowed], None] | None = None
+    """Told what versions in the shadow answered."""
+
+
 class Server:
-    """Answers for `models` on one address, from `start` to `drain`."""
+    """Answers for `models` on its listeners, from `start` to `drain`.
+
+    Attributes:
+        statistics: What each version has done.
+    """
 
     def __init__(
         self,
-        listen: Address,
+        listeners: Sequence[Listener],
         models: Models,
         *,
         config: ServingConfig | None = None,
-        observer: Observer | None = None,
-        feedback: TakeFeedback | None = None,
-        describe: Describe | None = None,
+        agent: AgentSide | None = None,
+        repository: Repository | None = None,
+        access: Access | None = None,
         clock: Clock | None = None,
-        front: FrontAdapter | None = None,
+        front: Front | None = None,
     ) -> None:
         """Wires the parts; nothing listens yet.
 
         Args:
-            listen: Where; port 0 takes a free one. Loopback is the caller's to check.
+            listeners: Where; port 0 takes a free one.
             models: What to serve; versions may come and go while serving.
             config: The bounds.
-            observer: Told of every answer.
-            feedback: Stores outcomes; without it feedback is refused.
-            describe: Adds the agent's facts to a status.
+            agent: What an agent adds.
+            repository: Where models come from that a caller asks to load; none may be if None.
+            access: Who may call what; by default inference for all, control for our own user.
             clock: Time.
-            front: What listens, instead of grpcio's server on `listen`.
+            front: What listens, instead of the one that `config` names.
         """
         self.config = config or ServingConfig()
         timer = clock or SystemClock()
+        self.statistics = Statistics()
+        side = agent or AgentSide()
+        self._front = front or make_front(listeners, self.config.front)
         self._health = Health(max_watches=self.config.max_watches)
-        self._front = front or GrpcioFront(listen, self.config)
+        regions = None
+        self._inference = Inference(
+            models,
+            side.observer,
+            self.statistics,
+            timer,
+            self.config,
+            regions=regions,
+            shadowed=side.shadowed,
+        )
+        control = Control(
+            models, repository or FixedModels(models, owner="the server"), logging.getLogger()
+        )
         self._service = Service(
-            Inference(models, observer or NullObserver(), timer, self.config),
+            self._inference,
             self._health,
-            Edge(models, feedback, describe),
-            Scheduler(
-                clock=timer,
-                max_running=self.config.max_running,
-                max_queued=self.config.max_queued,
-            ),
+            access or Access(clock=timer),
+            answers={
+                **control.answers,
+                **_answers(
+                    Metadata(models, self.statistics),
+                    self._health,
+                    Edge(models, side.feedback, side.describe),
+                ),
+            },
+            late_answers=control.late_answers,
+            conversations={},
+            clock=timer,
         )
 
-    def start(self) -> Address:
-        """Listens; returns the address with its true port. Raises `Conflict` when it cannot."""
-        address = self._front.start(self._service.handle)
-        _LOG.info("listening", extra={"grpc": str(address)})
-        return address
+    def start(self) -> tuple[Endpoint, ...]:
+        """Listens; returns one endpoint a listener, with its true port.
+
+        Raises:
+            Conflict: an address cannot be listened on.
+        """
+        sys.setswitchinterval(self.config.switch_interval_s)
+        endpoints = self._front.start(self._service.handle)
+        _LOG.info("listening", extra={"grpc": ", ".join(map(str, endpoints))})
+        return endpoints
+
+    def counts(self) -> FrontCounts:
+        """Of the front."""
+        return self._front.counts()
 
     def drain(self) -> None:
-        """Refuses new requests as UNAVAILABLE, lets open ones end within `drain_s`, and stops."""
+        """Takes no new calls, lets open ones end within `drain_s`, and stops."""
         _LOG.info("draining", extra={"grace_s": self.config.drain_s})
         self._health.stop()
         self._front.drain(self.config.drain_s)
+        self._inference.close()
+
+
+def _answers(metadata: Metadata, health: Health, edge: Edge) -> Mapping[str, Answer]:
+    infer = f"/{INFERENCE_SERVICE}"
+    return {
+        f"{infer}/ServerLive": lambda _: ServerLiveResponse(live=True),
+        f"{infer}/ServerReady": lambda _: ServerReadyResponse(ready=health.is_serving),
+        f"{infer}/ServerMetadata": lambda _: metadata.server_metadata(),
+        f"{infer}/ModelReady": metadata.model_ready,
+        f"{infer}/ModelMetadata": metadata.model_metadata,
+        f"{infer}/ModelStatistics": metadata.model_statistics,
+        f"/{HEALTH_SERVICE}/Check": health.check,
+        f"/{EDGE_SERVICE}/Feedback": edge.feedback,
+        f"/{EDGE_SERVICE}/Status": lambda _: edge.status(),
+    }

@@ -1,83 +1,136 @@
-"""Every call by its method: decoded, answered, or handed to the scheduler."""
+"""Every call by its method: judged, decoded, answered, or queued for a model."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
-from fogline.errors import FoglineError, InvalidInput, Unavailable, Unsupported
-from fogline.wire.open_inference_pb2 import ServerLiveResponse, ServerReadyResponse
-from fogline.wire.services import METHODS, Method
+from fogline.clock import Clock
+from fogline.errors import FoglineError, InvalidInput, Unsupported
+from fogline.wire.services import HEALTH_SERVICE, INFERENCE_SERVICE, METHODS, Method
+from fogline_edge.serving.access import Access
 from fogline_edge.serving.calls import Call
-from fogline_edge.serving.edge import Edge
+from fogline_edge.serving.control import Answer, LateAnswer
 from fogline_edge.serving.health import Health
 from fogline_edge.serving.inference import Inference
-from fogline_edge.serving.scheduler import Job, Scheduler
+from fogline_edge.serving.streams import InferStream
 
 _LOG = logging.getLogger(__name__)
 
-_INFERENCE = "/inference.GRPCInferenceService"
-_HEALTH = "/grpc.health.v1.Health"
-_EDGE = "/fogline.v1.Edge"
+_INFER = f"/{INFERENCE_SERVICE}/ModelInfer"
+_STREAM_INFER = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
+_WATCH = f"/{HEALTH_SERVICE}/Watch"
 
-Answer = Callable[[Any], Message]
+Converse = Callable[[Call], None]
+"""Takes over a call that streams."""
 
 
 class Service:
-    """What a front hands its calls to."""
+    """What a front hands its calls to.
+
+    Args:
+        inference: Answers inference calls.
+        health: Whether the server takes requests, and who watches that.
+        access: Judges every call.
+        answers: Handlers of unary methods by path.
+        late_answers: Those that answer when something is done.
+        conversations: Handlers of other streaming methods by path.
+        clock: Time.
+    """
 
     def __init__(
-        self, inference: Inference, health: Health, edge: Edge, scheduler: Scheduler
+        self,
+        inference: Inference,
+        health: Health,
+        access: Access,
+        answers: Mapping[str, Answer],
+        late_answers: Mapping[str, LateAnswer],
+        conversations: Mapping[str, Converse],
+        clock: Clock,
     ) -> None:
         self._inference = inference
         self._health = health
-        self._scheduler = scheduler
-        self._answers: Mapping[str, Answer] = MappingProxyType(
+        self._check = access.check
+        self._answers = MappingProxyType(dict(answers))
+        self._late_answers = MappingProxyType(dict(late_answers))
+        self._conversations = MappingProxyType(
             {
-                f"{_INFERENCE}/ServerLive": lambda _: ServerLiveResponse(live=True),
-                f"{_INFERENCE}/ServerReady": lambda _: ServerReadyResponse(ready=health.is_serving),
-                f"{_INFERENCE}/ModelReady": inference.model_ready,
-                f"{_INFERENCE}/ServerMetadata": lambda _: inference.server_metadata(),
-                f"{_INFERENCE}/ModelMetadata": inference.model_metadata,
-                f"{_HEALTH}/Check": health.check,
-                f"{_EDGE}/Feedback": edge.feedback,
-                f"{_EDGE}/Status": lambda _: edge.status(),
+                _STREAM_INFER: self._stream_infer,
+                _WATCH: self._watch,
+                **conversations,
             }
         )
-        self.methods = frozenset({*self._answers, f"{_INFERENCE}/ModelInfer", f"{_HEALTH}/Watch"})
+        self._clock = clock
+        self.methods = frozenset(
+            {_INFER, *self._answers, *self._late_answers, *self._conversations}
+        )
         """Paths of all methods that are answered."""
 
     def handle(self, calls: Sequence[Call]) -> None:
-        """Answers every call, or sees to it that it will be; never raises."""
-        jobs = [job for call in calls if (job := self._begin(call)) is not None]
-        if jobs:
-            self._scheduler.run(jobs)
-
-    def _begin(self, call: Call) -> Job | None:
+        """Answers the calls of one poll, or sees to it that they will be; never raises."""
+        if calls:
+            arrived = self._clock.monotonic()
+            arrived_us = int(self._clock.now().timestamp() * 1e6)
+            for call in calls:
+                self._begin(call, arrived, arrived_us)
         try:
-            return self._route(call)
+            self._inference.flush()
+        except Exception:  # the front must go on
+            _LOG.exception("flush failed")
+
+    def _begin(self, call: Call, arrived: float, arrived_us: int) -> None:
+        try:
+            self._check(call)
+            if call.method == _INFER:
+                self._inference.begin(call, arrived, arrived_us)
+            else:
+                self._route(call)
         except FoglineError as e:
             call.fail(e)
         except Exception as e:  # a fault of ours ends this call alone; its peer sees no traceback
             _LOG.exception("call failed", extra={"method": call.method})
             call.fail(FoglineError(f"internal error ({type(e).__name__})"))
-        return None
 
-    def _route(self, call: Call) -> Job | None:
+    def _route(self, call: Call) -> None:
+        converse = self._conversations.get(call.method)
+        if converse is not None:
+            converse(call)
+            return
         if call.method not in self.methods:
-            raise Unsupported(f"the method {call.method[:200]} is not served")
+            raise Unsupported(f"the method {call.method[:200]!r} is not served")
         message: Any = _decode(METHODS[call.method], call.message)
-        if call.method == f"{_HEALTH}/Watch":
-            self._health.watch(call, message)
-        elif call.method == f"{_INFERENCE}/ModelInfer":
-            if not self._health.is_serving:
-                raise Unavailable("the server is stopping")
-            return self._inference.begin(call, message)
+        late = self._late_answers.get(call.method)
+        if late is not None:
+            late(message, partial(_reply, call))
         else:
             call.finish(self._answers[call.method](message).SerializeToString())
-        return None
+
+    def _watch(self, call: Call) -> None:
+        message: Any = _decode(METHODS[_WATCH], call.message)
+        self._health.watch(call, message)
+
+    def _stream_infer(self, call: Call) -> None:
+        InferStream(call, self._begin_streamed).start()
+
+    def _begin_streamed(self, request: Call) -> None:
+        now_us = int(self._clock.now().timestamp() * 1e6)
+        try:
+            self._inference.begin(request, self._clock.monotonic(), now_us)
+        except FoglineError as e:
+            request.fail(e)
+        except Exception as e:  # as above
+            _LOG.exception("call failed", extra={"method": request.method})
+            request.fail(FoglineError(f"internal error ({type(e).__name__})"))
+
+
+def _reply(call: Call, answer: Message | FoglineError) -> None:
+    if isinstance(answer, FoglineError):
+        call.fail(answer)
+    else:
+        call.finish(answer.SerializeToString())
 
 
 def _decode(method: Method, data: bytes) -> Message:
