@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from fogline.records import Record
 from fogline_edge.serving.front.config import FrontConfig
+from fogline_edge.serving.shared_memory import SharedMemoryConfig
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -21,6 +22,7 @@ class ServingConfig(Record, frozen=True, kw_only=True):
 
     front: FrontConfig = FrontConfig()
     """What listens, and its bounds on connections, calls and messages."""
+    shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     max_watches: Count = 16
     """Calls of `Health/Watch` among them."""
     max_running: Count = _cores()

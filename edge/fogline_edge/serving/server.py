@@ -14,7 +14,7 @@ from fogline.wire.services import EDGE_SERVICE, HEALTH_SERVICE, INFERENCE_SERVIC
 from fogline_edge.serving.access import Access
 from fogline_edge.serving.calls import Endpoint, Front, FrontCounts, Listener
 from fogline_edge.serving.config import ServingConfig
-from fogline_edge.serving.control import Answer, Control, FixedModels, Repository
+from fogline_edge.serving.control import Answer, Control, Converse, FixedModels, Repository
 from fogline_edge.serving.edge import Describe, Edge, TakeFeedback
 from fogline_edge.serving.front import make_front
 from fogline_edge.serving.health import Health
@@ -22,8 +22,11 @@ from fogline_edge.serving.inference import Inference
 from fogline_edge.serving.metadata import Metadata
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.observer import NullObserver, Observer
+from fogline_edge.serving.reflection import METHODS as REFLECTION_METHODS
+from fogline_edge.serving.reflection import Reflection
 from fogline_edge.serving.service import Service
 from fogline_edge.serving.shadows import Shadowed
+from fogline_edge.serving.shared_memory import Regions
 from fogline_edge.serving.statistics import Statistics
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +83,7 @@ class Server:
         side = agent or AgentSide()
         self._front = front or make_front(listeners, self.config.front)
         self._health = Health(max_watches=self.config.max_watches)
-        regions = None
+        regions = Regions(self.config.shared_memory)
         self._inference = Inference(
             models,
             side.observer,
@@ -91,7 +94,10 @@ class Server:
             shadowed=side.shadowed,
         )
         control = Control(
-            models, repository or FixedModels(models, owner="the server"), logging.getLogger()
+            models,
+            repository or FixedModels(models, owner="the server"),
+            logging.getLogger(),
+            regions,
         )
         self._service = Service(
             self._inference,
@@ -106,7 +112,7 @@ class Server:
                 ),
             },
             late_answers=control.late_answers,
-            conversations={},
+            conversations={**control.conversations, **_reflection()},
             clock=timer,
         )
 
@@ -131,6 +137,11 @@ class Server:
         self._health.stop()
         self._front.drain(self.config.drain_s)
         self._inference.close()
+
+
+def _reflection() -> Mapping[str, Converse]:
+    reflection = Reflection((INFERENCE_SERVICE, HEALTH_SERVICE, EDGE_SERVICE))
+    return dict.fromkeys(REFLECTION_METHODS, reflection.converse)
 
 
 def _answers(metadata: Metadata, health: Health, edge: Edge) -> Mapping[str, Answer]:

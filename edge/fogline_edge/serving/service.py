@@ -1,7 +1,7 @@
 """Every call by its method: judged, decoded, answered, or queued for a model."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +13,7 @@ from fogline.errors import FoglineError, InvalidInput, Unsupported
 from fogline.wire.services import HEALTH_SERVICE, INFERENCE_SERVICE, METHODS, Method
 from fogline_edge.serving.access import Access
 from fogline_edge.serving.calls import Call
-from fogline_edge.serving.control import Answer, LateAnswer
+from fogline_edge.serving.control import Answer, Converse, LateAnswer
 from fogline_edge.serving.health import Health
 from fogline_edge.serving.inference import Inference
 from fogline_edge.serving.streams import InferStream
@@ -23,9 +23,6 @@ _LOG = logging.getLogger(__name__)
 _INFER = f"/{INFERENCE_SERVICE}/ModelInfer"
 _STREAM_INFER = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
 _WATCH = f"/{HEALTH_SERVICE}/Watch"
-
-Converse = Callable[[Call], None]
-"""Takes over a call that streams."""
 
 
 class Service:
