@@ -81,11 +81,15 @@ def test_a_good_variant_is_accepted_and_measured(tmp_path: Path) -> None:
     assert [f.name for f in found.inputs] == ["x"]
 
 
-def test_a_bare_file_is_proved_to_load(tmp_path: Path) -> None:
+def test_a_bare_file_is_proved_to_load_and_measured_on_made_up_rows(tmp_path: Path) -> None:
     found = prove_file(save_identity(tmp_path / "m.onnx"), budgets=QUICK)
     assert found.is_accepted
-    assert found.stage == "loading"
-    assert found.one_row is None
+    assert found.stage == "measuring"
+    assert found.golden_cases == 0
+    assert found.batch is None
+    assert found.one_row is not None
+    assert found.stack is not None
+    assert found.stack.rows == "made up"
     assert found.outputs[0].datatype == "FP32"
     with pytest.raises(NotFound, match="none"):
         prove_file(tmp_path / "none")

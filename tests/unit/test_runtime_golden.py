@@ -10,7 +10,8 @@ from fogline.bundle import GoldenCase, Tolerance, decode_cases, encode_cases
 from fogline.errors import Corrupt, DeadlineExceeded
 from fogline.runtime import ModelPlan, Session
 from fogline.runtime.golden import check_golden
-from fogline.runtime.measure import Effort, first_row, measure_latency, own_peak_memory_bytes
+from fogline.runtime.measure import Effort, first_row, measure_latency
+from fogline.runtime.memory import own_peak_bytes
 from fogline.schema import Field
 from fogline.tensors import Array
 from tests.hostile_models import save_endless_loop
@@ -135,11 +136,11 @@ def test_one_row_is_cut_only_out_of_a_batch(tmp_path: Path) -> None:
 
 
 def test_the_peak_only_grows() -> None:
-    before = own_peak_memory_bytes()
+    before = own_peak_bytes()
     block = np.ones(50_000_000, np.uint8)
-    assert own_peak_memory_bytes() >= max(before, block.nbytes)
+    assert own_peak_bytes() >= max(before, block.nbytes)
     del block
-    assert own_peak_memory_bytes() >= before
+    assert own_peak_bytes() >= before
 
 
 def test_a_model_of_two_outputs_is_held_to_both(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fogline.runtime.interrupt import Cause, Interrupt, Watchdog
+    from fogline.runtime.memory import release_memory
     from fogline.runtime.plan import MemoryNeed, ModelPlan
-    from fogline.runtime.session import Session, release_memory
+    from fogline.runtime.session import Session
 
 __all__ = [
     "Cause",
@@ -29,7 +30,7 @@ _HOMES = {
     "ModelPlan": "plan",
     "Session": "session",
     "Watchdog": "interrupt",
-    "release_memory": "session",
+    "release_memory": "memory",
 }
 
 

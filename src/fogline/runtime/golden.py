@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fogline.bundle import GoldenCase, Tolerance
 from fogline.errors import FoglineError, InvalidInput
-from fogline.runtime.session import Session
 from fogline.tensors import Array, datatype_of
+
+if TYPE_CHECKING:
+    from fogline.runtime.session import Session
 
 _EXACT = Tolerance()
 
@@ -29,7 +32,7 @@ class GoldenReport:
 
 
 def check_golden(
-    session: Session, cases: Sequence[GoldenCase], *, deadline_s: float | None = None
+    session: "Session", cases: Sequence[GoldenCase], *, deadline_s: float | None = None
 ) -> GoldenReport:
     """Runs every case, each run ended after `deadline_s` seconds.
 
@@ -48,7 +51,7 @@ def check_golden(
             mismatch = _misform(found, expected)
             error = 0.0
             if found is not None and not mismatch:
-                errors = _errors(found, expected, case.tolerances.get(name, _EXACT))
+                errors = element_errors(found, expected, case.tolerances.get(name, _EXACT))
                 error = float(errors.max(initial=0.0))
                 mismatch = _misfit(errors)
             if error > worst:
@@ -86,7 +89,7 @@ def _datatype(array: Array) -> str:
         return str(array.dtype)
 
 
-def _errors(found: Array, expected: Array, tolerance: Tolerance) -> NDArray[np.float64]:
+def element_errors(found: Array, expected: Array, tolerance: Tolerance) -> NDArray[np.float64]:
     """By element: 0 where equal, to 1 where allowed, above where not.
 
     Two NaN are equal, and so are two infinities of one sign; every other pair with one of them is

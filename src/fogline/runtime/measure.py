@@ -3,15 +3,18 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from msgspec import Meta
 
 from fogline.records import Record
-from fogline.runtime.session import Session
+from fogline.runtime.plan import MAX_STACK
 from fogline.schema import Field
 from fogline.tensors import Array
+
+if TYPE_CHECKING:
+    from fogline.runtime.session import Session
 
 _Count = Annotated[int, Meta(ge=0)]
 _Amount = Annotated[float, Meta(ge=0)]
@@ -22,8 +25,12 @@ class Effort(Record, frozen=True, kw_only=True):
 
     warm_runs: _Count = 3
     runs: Annotated[int, Meta(ge=1)] = 200
-    budget_s: Annotated[float, Meta(gt=0)] = 0.5
+    budget_s: Annotated[float, Meta(gt=0)] = 0.2
     """Seconds for warming, and again for measuring."""
+    max_stack: Annotated[int, Meta(ge=1, le=MAX_STACK)] = 64
+    """Most rows that are tried together; 1: no stacking is tried."""
+    stack_s: _Amount = 2.0
+    """Seconds for proving stacks of one plan; what is proved by then counts."""
 
 
 class Latency(Record, frozen=True, kw_only=True):
@@ -36,7 +43,7 @@ class Latency(Record, frozen=True, kw_only=True):
 
 
 def measure_latency(
-    session: Session,
+    session: "Session",
     arrays: Mapping[str, Array],
     *,
     rows: int,
@@ -62,6 +69,15 @@ def measure_latency(
     return Latency(rows=rows, runs=len(taken), us_p50=float(p50), us_p90=float(p90))
 
 
+def fastest_us(session: "Session", arrays: Mapping[str, Array], effort: Effort) -> float:
+    """The least time of a run, microseconds: the one that others on the machine disturbed least.
+
+    For comparisons; what to expect is `measure_latency`'s median. Raises as `Session.run`.
+    """
+    _timed(session, arrays, effort.warm_runs, effort.budget_s, time.perf_counter)
+    return min(_timed(session, arrays, effort.runs, effort.budget_s, time.perf_counter)) * 1e6
+
+
 def first_row(inputs: Iterable[Field], arrays: Mapping[str, Array]) -> dict[str, Array] | None:
     """The first row of a batch; None where there is no batch to take it from.
 
@@ -80,16 +96,8 @@ def model_size_bytes(model: Path, external_data: Iterable[Path] = ()) -> int:
     return sum(path.stat().st_size for path in (model, *external_data))
 
 
-def own_peak_memory_bytes() -> int:
-    """Highest resident memory that this process has had; the kernel keeps it (`VmHWM`)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def _timed(
-    session: Session,
+    session: "Session",
     arrays: Mapping[str, Array],
     runs: int,
     budget_s: float,

@@ -62,9 +62,12 @@ def prove_variant(
     *,
     plan: ModelPlan | None = None,
     budgets: Budgets | None = None,
+    choose: bool = True,
     command: Sequence[str] = COMMAND,
 ) -> Qualification:
     """Proves one variant of a bundle, with all that its manifest says of it; as `prove`.
+
+    `choose=False` measures no other plan than the one given.
 
     Raises:
         NotFound: the bundle has no such variant.
@@ -82,6 +85,7 @@ def prove_variant(
         golden=str(folder / manifest.golden) if manifest.golden else "",
         plan=plan or ModelPlan(),
         budgets=budgets or Budgets(),
+        choose=choose,
     )
     return prove(request, command=command)
 

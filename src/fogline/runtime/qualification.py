@@ -9,6 +9,7 @@ from fogline.records import Record
 from fogline.runtime.graph import GraphBounds
 from fogline.runtime.measure import Effort, Latency
 from fogline.runtime.plan import ModelPlan
+from fogline.runtime.stacking import StackReport
 from fogline.schema import Field, Schema
 
 Text = Annotated[str, Meta(max_length=4096)]
@@ -67,6 +68,9 @@ class ProofRequest(Record, frozen=True, kw_only=True):
     schema: Schema | None = None
     golden: Text = ""
     plan: ModelPlan = ModelPlan()
+    """How to load and run it; what is measured of it goes into `Qualification.plan`."""
+    choose: bool = True
+    """Tries other arenas and prepackings too, where that may pay; False keeps those of `plan`."""
     budgets: Budgets = Budgets()
 
 
@@ -88,9 +92,15 @@ class Qualification(Record, frozen=True, kw_only=True):
     golden_worst: Annotated[float, Meta(ge=0)] = 0.0
     """Largest error in units of what its tolerance allows; 0 to 1."""
     one_row: Latency | None = None
-    """None without golden cases, or where no row can be cut out of one."""
+    """Of a golden case's, or of a made-up one without cases; None where the model takes no rows,
+    or does not run on what was made up."""
     batch: Latency | None = None
-    """Of the first golden case as a whole."""
+    """Of the first golden case as a whole; None without cases."""
+    plan: ModelPlan | None = None
+    """The plan that was taken, with all that was measured; None of a model that did not get so far.
+    """
+    stack: StackReport | None = None
+    """What was found out about running requests together."""
     peak_memory_bytes: _Count = 0
     """Highest resident memory of the child."""
     isolation: Annotated[tuple[Text, ...], Meta(max_length=8)] = ()

@@ -6,16 +6,17 @@ process alone. A model that takes this process over could lie about itself; what
 serve, because nothing of it runs outside.
 """
 
+import gc
 import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
+from msgspec.structs import replace
 
-from fogline.bundle import check_file, decode_cases
+from fogline.bundle import GoldenCase, check_file, decode_cases
 from fogline.errors import (
     Corrupt,
     DeadlineExceeded,
@@ -28,15 +29,17 @@ from fogline.errors import (
 from fogline.records import MAX_JSON_BYTES, canonical_json, decode_json
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.golden import check_golden
-from fogline.runtime.graph import inspect_graph
-from fogline.runtime.measure import (
-    first_row,
-    measure_latency,
-    model_size_bytes,
-    own_peak_memory_bytes,
-)
+from fogline.runtime.graph import GraphFacts, inspect_graph
+from fogline.runtime.measure import Latency, measure_latency, model_size_bytes
+from fogline.runtime.memory import Growth, held, own_peak_bytes
+from fogline.runtime.plan import ModelPlan
 from fogline.runtime.qualification import ProofRequest, Qualification, Reason, Stage
+from fogline.runtime.rehearsal import Rows
+from fogline.runtime.rows import RowVerdict, judge_rows
 from fogline.runtime.session import Session
+from fogline.runtime.settle import alternatives, is_better
+from fogline.runtime.trial import Subject, compare, measure_plan, prove_plan, rehearse, warm_up
+from fogline.wire.onnx_model_pb2 import Model
 
 SAYS_STAGE = b"stage "
 SAYS_RESULT = b"result "
@@ -68,13 +71,19 @@ class Proof:
         self._request = request
         self._say = say
         self._model = Path(request.model)
+        self._began = time.monotonic()
+        self._peak = 0
         self.found = Qualification()
 
     def run(self) -> Qualification:
         """Proves the model; every error that Fogline knows is a verdict."""
         try:
-            self._check()
-            self._answer(self._load())
+            facts, verdict = self._check()
+            subject = self._subject(facts, verdict)
+            session, growth = self._load(self._request.plan)
+            self._hold_to_schema(session)
+            self._hold_to_cases(session, subject.cases)
+            self._settle(session, growth, subject)
         except _Refused as e:
             self._note(reason=e.reason, detail=str(e)[:2000])
         except FoglineError as e:
@@ -83,10 +92,10 @@ class Proof:
             self._note(reason="malformed", detail=f"{e.filename}: {e.strerror}")
         except MemoryError:
             self._note(reason="too_much_memory", detail="no more memory was to be had")
-        self._note(peak_memory_bytes=own_peak_memory_bytes())
+        self._note(peak_memory_bytes=max(self._peak, own_peak_bytes()))
         return self.found
 
-    def _check(self) -> None:
+    def _check(self) -> tuple[GraphFacts, RowVerdict]:
         self._enter("checking")
         request = self._request
         for entry in request.files:
@@ -98,43 +107,93 @@ class Proof:
                 raise Corrupt(f"external data {location}: not a regular file with one link")
             sizes[location] = status.st_size
         facts = inspect_graph(self._model, external_data=sizes, bounds=request.budgets.graph)
-        paths = (self._model.parent / location for location in request.external_data)
+        paths = (self._model.parent / location for location in facts.external_data)
         self._note(nodes=facts.nodes, size_bytes=model_size_bytes(self._model, paths))
+        return facts, judge_rows(Model.FromString(self._model.read_bytes()))
 
-    def _load(self) -> Session:
-        self._enter("loading")
-        began = time.perf_counter()
-        session = Session.open(self._model, self._request.plan)
-        self._note(
-            load_s=time.perf_counter() - began, inputs=session.inputs, outputs=session.outputs
+    def _subject(self, facts: GraphFacts, verdict: RowVerdict) -> Subject:
+        request = self._request
+        cases: tuple[GoldenCase, ...] = ()
+        if request.golden:
+            path = Path(request.golden)
+            cases = decode_cases(path.read_bytes(), path.name)
+        return Subject(
+            cases=cases,
+            verdict=verdict,
+            operators=facts.operators.keys(),
+            is_sized=bool(facts.needs),
+            effort=request.budgets.effort,
+            run_s=request.budgets.run_s,
         )
+
+    def _load(self, plan: ModelPlan) -> tuple[Session, Growth]:
+        """Opens the model; what onnxruntime takes for its first session is not the model's."""
+        if self.found.stage != "measuring":
+            self._enter("loading")
+            warm_up()
+        growth = Growth()
+        self._peak = max(self._peak, growth.highest_before)
+        began = time.perf_counter()
+        session = Session.open(self._model, plan)
+        if self.found.stage == "loading":
+            self._note(load_s=time.perf_counter() - began)
+        return session, growth
+
+    def _hold_to_schema(self, session: Session) -> None:
+        self._note(inputs=session.inputs, outputs=session.outputs)
         if self._request.schema is not None:
             misfit = schema_misfit(self._request.schema, session.inputs, session.outputs)
             if misfit:
                 raise _Refused("schema_mismatch", misfit)
-        return session
 
-    def _answer(self, session: Session) -> None:
-        request = self._request
-        if not request.golden:
+    def _hold_to_cases(self, session: Session, cases: Sequence[GoldenCase]) -> None:
+        if not cases:
             return
         self._enter("answering")
-        path = Path(request.golden)
-        cases = decode_cases(path.read_bytes(), path.name)
-        report = check_golden(session, cases, deadline_s=request.budgets.run_s)
+        report = check_golden(session, cases, deadline_s=self._request.budgets.run_s)
         self._note(golden_cases=report.cases)
         if report.mismatch:
             raise _Refused("golden_mismatch", report.mismatch)
         self._note(golden_worst=report.worst)
+
+    def _settle(self, session: Session, growth: Growth, subject: Subject) -> None:
+        """Measures the plan that was asked for, and others where that may pay."""
         self._enter("measuring")
-        effort = request.budgets.effort
-        arrays = cases[0].inputs
-        one = first_row(session.inputs, arrays)
-        if one is not None:
-            self._note(one_row=measure_latency(session, one, rows=1, effort=effort))
-        rows = next((a.shape[0] for a in arrays.values() if a.ndim), 1)
-        self._note(batch=measure_latency(session, arrays, rows=rows, effort=effort))
+        rehearsal = rehearse(session, subject)
+        first, one = measure_plan(session, self._request.plan, subject, rehearsal, growth)
+        rows = rehearsal.rows
+        if rows is not None and rows.is_batch:
+            self._note(one_row=one)
+        if subject.cases:
+            self._note(batch=self._batch(session, subject))
+        self._note(plan=first.plan, stack=first.stack)
         self._hold_to_latency()
+        if self._request.choose and rows is not None:
+            free = self._request.budgets.memory_bytes - held().total
+            for plan in alternatives(first, self.found.size_bytes, free):
+                if time.monotonic() - self._began < self._request.budgets.timeout_s / 4:
+                    self._try_other(plan, session, subject, rows)
+
+    def _try_other(self, plan: ModelPlan, first: Session, subject: Subject, rows: Rows) -> None:
+        """Takes another plan if it is better and holds; the first session stays for comparison."""
+        try:
+            session, growth = self._load(plan)
+            run_s = self._request.budgets.run_s
+            if check_golden(session, subject.cases, deadline_s=run_s).mismatch:
+                return
+            ratio = compare(first, session, plan, rows)
+            plan = replace(plan, memory=growth.need())
+            if self.found.plan is not None and is_better(plan, self.found.plan, ratio):
+                one_row_us = plan.one_row_us * ratio.one_row
+                trial = prove_plan(session, plan, one_row_us, subject, rows)
+                self._note(plan=trial.plan, stack=trial.stack)
+        except FoglineError:  # what does not run under this plan is no reason against the model
+            return
+
+    def _batch(self, session: Session, subject: Subject) -> Latency:
+        arrays = subject.cases[0].inputs
+        rows = next((a.shape[0] for a in arrays.values() if a.ndim), 1)
+        return measure_latency(session, arrays, rows=rows, effort=subject.effort)
 
     def _hold_to_latency(self) -> None:
         """Of one row; where none can be cut out, of the whole case, which takes no less."""
@@ -158,7 +217,7 @@ class Proof:
         self._note(stage=stage)
 
     def _note(self, **known: object) -> None:
-        self.found = msgspec.structs.replace(self.found, **known)
+        self.found = replace(self.found, **known)
 
 
 def main() -> int:
@@ -172,6 +231,7 @@ def main() -> int:
     except (InvalidInput, Corrupt) as e:
         sys.stderr.write(f"{e}\n")
         return 2
+    gc.freeze()  # what was imported stays: later collections need not look at it
     found = Proof(request, lambda line: os.write(own, line)).run()
     with os.fdopen(own, "wb") as out:
         out.write(SAYS_RESULT + canonical_json(found) + b"\n")
