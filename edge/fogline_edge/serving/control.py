@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from fogline.errors import Conflict, FoglineError, InvalidInput, Unsupported
 from fogline.wire.model_config_pb2 import ModelConfig
@@ -26,12 +26,20 @@ from fogline.wire.open_inference_pb2 import (
     RepositoryModelLoadResponse,
     RepositoryModelUnloadRequest,
     RepositoryModelUnloadResponse,
+    SystemSharedMemoryRegisterRequest,
+    SystemSharedMemoryRegisterResponse,
+    SystemSharedMemoryStatusRequest,
+    SystemSharedMemoryStatusResponse,
+    SystemSharedMemoryUnregisterRequest,
+    SystemSharedMemoryUnregisterResponse,
     TraceSettingRequest,
     TraceSettingResponse,
 )
 from fogline.wire.services import INFERENCE_SERVICE
+from fogline_edge.serving.calls import Call
 from fogline_edge.serving.model_config import describe
 from fogline_edge.serving.models import Models, Then
+from fogline_edge.serving.shared_memory import Regions
 from fogline_edge.serving.versions import VersionStatus
 
 Answer = Callable[[Any], Message]
@@ -39,6 +47,8 @@ Answer = Callable[[Any], Message]
 Reply = Callable[[Message | FoglineError], None]
 LateAnswer = Callable[[Any, Reply], None]
 """A message's answer, given to `Reply` once, later and on any thread; or raises at once."""
+Converse = Callable[[Call], None]
+"""Answers a whole call, where who calls matters too; or raises at once."""
 
 _LEVELS: Mapping[str, int] = MappingProxyType(
     {"log_info": logging.INFO, "log_warnings": logging.WARNING, "log_errors": logging.ERROR}
@@ -95,21 +105,47 @@ class FixedModels:
 
 
 class Control:
-    """The handlers, by the method's path: `answers` at once, `late_answers` when it is done."""
+    """The handlers by the method's path, in three tables.
 
-    def __init__(self, models: Models, repository: Repository, logger: logging.Logger) -> None:
-        """`logger`: whose level the log settings are; the root logger as a rule."""
+    `answers` are given at once, `late_answers` when something is done, and `conversations` look at
+    the call itself.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        repository: Repository,
+        logger: logging.Logger,
+        regions: Regions | None = None,
+    ) -> None:
+        """Makes the tables.
+
+        Args:
+            models: What is served.
+            repository: Where models come from that a caller asks for.
+            logger: Whose level the log settings are; the root logger as a rule.
+            regions: Shared memory; none may be registered without.
+        """
         self._models = models
         self._repository = repository
         self._logger = logger
+        self._regions = regions
         self.answers: Mapping[str, Answer] = _by_path(
             ModelConfig=self.model_config,
             RepositoryIndex=self.repository_index,
             TraceSetting=trace_setting,
             LogSettings=self.log_settings,
+            SystemSharedMemoryStatus=self.memory_status,
+            SystemSharedMemoryUnregister=self.unregister_memory,
+            CudaSharedMemoryStatus=_no_cuda,
+            CudaSharedMemoryRegister=_no_cuda,
+            CudaSharedMemoryUnregister=_no_cuda,
         )
         self.late_answers: Mapping[str, LateAnswer] = _by_path(
             RepositoryModelLoad=self.load, RepositoryModelUnload=self.unload
+        )
+        self.conversations: Mapping[str, Converse] = _by_path(
+            SystemSharedMemoryRegister=self.register_memory
         )
 
     def model_config(self, message: ModelConfigRequest) -> ModelConfigResponse:
@@ -146,6 +182,38 @@ class Control:
         with_dependents = message.parameters["unload_dependents"].bool_param
         self._repository.unload(name, then, with_dependents=with_dependents)
 
+    def register_memory(self, call: Call) -> None:
+        """Raises `InvalidInput`, and as `Regions.register`."""
+        try:
+            message = SystemSharedMemoryRegisterRequest.FromString(call.message)
+        except DecodeError:
+            raise InvalidInput(f"{call.method}: the message is no such request") from None
+        self._memory().register(
+            message.name, message.key, message.offset, message.byte_size, call.peer.uid
+        )
+        call.finish(SystemSharedMemoryRegisterResponse().SerializeToString())
+
+    def unregister_memory(
+        self, message: SystemSharedMemoryUnregisterRequest
+    ) -> SystemSharedMemoryUnregisterResponse:
+        self._memory().unregister(message.name)
+        return SystemSharedMemoryUnregisterResponse()
+
+    def memory_status(
+        self, message: SystemSharedMemoryStatusRequest
+    ) -> SystemSharedMemoryStatusResponse:
+        response = SystemSharedMemoryStatusResponse()
+        for region in self._memory().status(message.name):
+            status = response.regions[region.name]
+            status.name, status.key = region.name, region.key
+            status.offset, status.byte_size = region.offset, region.byte_size
+        return response
+
+    def _memory(self) -> Regions:
+        if self._regions is None:
+            raise Unsupported("this server takes no shared memory")
+        return self._regions
+
     def log_settings(self, message: LogSettingsRequest) -> LogSettingsResponse:
         """Reads the log settings, after taking those that are given."""
         if message.settings:
@@ -174,6 +242,10 @@ def trace_setting(message: TraceSettingRequest) -> TraceSettingResponse:
     response = TraceSettingResponse()
     response.settings["trace_level"].value.append("OFF")
     return response
+
+
+def _no_cuda(_: Message) -> Message:
+    raise Unsupported("CUDA shared memory is not served: models run on the CPU")
 
 
 def _by_path(**handlers: Any) -> Mapping[str, Any]:
