@@ -1,0 +1,1 @@
+"""Pipelines to look at and to run: a cascade on a table, and text read from images."""

@@ -1,0 +1,1 @@
+"""Text in images, read by the three models that the package rapidocr-onnxruntime brings."""
