@@ -373,6 +373,7 @@ class Connection:
             error = e
         with suppress(ngh2.NGH2Error):  # the peer has reset the stream: nobody waits
             self._answer(call, response, error)
+        self.conduct.sent_data()
         if not call.has_request:
             self._early.append(call.stream_id)
         if call.callbacks or call.body is not None or call.deadline_step or call.writers:
@@ -424,6 +425,7 @@ class Connection:
                 )
                 call.has_headers = True
             self._send_message(call, response)
+            self.conduct.sent_data()
         except Exhausted as e:
             self.end(call, None, e)
         except ngh2.NGH2Error:
