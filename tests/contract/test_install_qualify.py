@@ -98,7 +98,7 @@ def test_a_file_that_changed_on_the_disk_does_not(tmp_path: Path) -> None:
 def slow(folder: Path) -> HeldVersion:
     """A model whose golden case takes minutes."""
     schema = Schema(
-        inputs=(Field(name="n", datatype="INT64", shape=()),),
+        inputs=(Field(name="n", datatype="INT64", shape=(), minimum=0, maximum=10**9),),
         outputs=(Field(name="y", datatype="FP32", shape=(64, 64)),),
     )
     golden = GoldenCase(

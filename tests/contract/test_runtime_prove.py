@@ -191,12 +191,22 @@ def test_a_constant_that_unfolds_at_load_takes_too_much_memory(tmp_path: Path) -
     assert "MiB of memory, the budget is 400" in found.detail
 
 
+def test_an_input_that_decides_what_a_run_takes_needs_bounds(tmp_path: Path) -> None:
+    found = prove_file(hostile.save_greedy(tmp_path / "m.onnx"), budgets=QUICK)
+    assert (found.reason, found.stage) == ("unbounded", "checking")
+    assert "input 'x'" in found.detail
+
+
 def test_an_allocation_that_an_input_asks_for_takes_too_much_memory(tmp_path: Path) -> None:
+    bounded = Schema(
+        inputs=(Field(name="x", datatype="FP32", shape=(-1, 2), minimum=0, maximum=1e9),),
+        outputs=(Field(name="y", datatype="FP32", shape=(-1,)),),
+    )
     packed = bundle(
         tmp_path / "b",
         hostile.save_greedy(tmp_path / "m.onnx"),
         inputs=np.array([[0, 1e9]], np.float32),
-        named=schema(output=(-1,)),
+        named=bounded,
     )
     found = prove_variant(packed, budgets=Budgets(memory_bytes=400 * MIB, timeout_s=30))
     assert (found.reason, found.stage) == ("too_much_memory", "answering")

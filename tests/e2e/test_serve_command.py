@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -17,7 +18,9 @@ import pytest
 import tritonclient.grpc as triton
 
 from fogline import cli
+from fogline.bundle import BundleDraft, VariantDraft, write_bundle
 from fogline.clock import wait_until
+from fogline.schema import Field, Schema
 from fogline.tensors import encode_inputs
 from fogline.wire.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from tests import models
@@ -60,7 +63,7 @@ def test_sigint_ends_with_zero_too(iris: Path) -> None:
 
 
 def test_calls_in_flight_end_well_while_new_ones_are_refused(tmp_path: Path) -> None:
-    path = models.save_slow_loop(tmp_path / "m.onnx")
+    path = slow_bundle(tmp_path / "b")
     config = tmp_path / "bounds.toml"
     config.write_text("max_running = 1\n")
     with (
@@ -76,6 +79,23 @@ def test_calls_in_flight_end_well_while_new_ones_are_refused(tmp_path: Path) -> 
         _, err = process.communicate(timeout=20)
     assert answer.model_name == "loop"
     assert process.returncode == 0, err
+
+
+def slow_bundle(folder: Path) -> Path:
+    """A loop whose number of rounds a client chooses, within the bounds that its schema names."""
+    schema = Schema(
+        inputs=(Field(name="n", datatype="INT64", shape=(), minimum=0, maximum=10**7),),
+        outputs=(Field(name="y", datatype="FP32", shape=(64, 64)),),
+    )
+    model = models.save_slow_loop(folder.with_suffix(".onnx"))
+    draft = BundleDraft(
+        name="loop",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        schema=schema,
+        variants=(VariantDraft(name="fp32", precision="fp32", model=model),),
+    )
+    write_bundle(folder, draft)
+    return folder
 
 
 def loop(rounds: int, timeout_us: int = 0) -> ModelInferRequest:

@@ -37,6 +37,7 @@ _FAULTS: Mapping[Reason, type[FoglineError]] = MappingProxyType(
         "malformed": InvalidInput,
         "unsupported_operator": Unsupported,
         "too_large": Exhausted,
+        "unbounded": Unsupported,
         "digest": Untrusted,
         "schema_mismatch": Corrupt,
         "golden_mismatch": InvalidInput,

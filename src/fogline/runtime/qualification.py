@@ -24,6 +24,7 @@ Reason = Literal[
     "malformed",
     "unsupported_operator",
     "too_large",
+    "unbounded",
     "digest",
     "schema_mismatch",
     "golden_mismatch",
@@ -35,6 +36,7 @@ Reason = Literal[
 """Why a model may not serve; empty if it may.
 
 `malformed`: no ONNX file, or one that onnxruntime refuses. `too_large`: beyond `GraphBounds`.
+`unbounded`: values of an input decide what a run takes, and the schema declares no bounds of them.
 `digest`: a file is not the one that was named. `too_slow`, `too_much_memory`: beyond `Budgets`.
 `crashed`: the child ended by a signal or with an error that is none of Fogline's. `hung`: it had
 not ended in time.

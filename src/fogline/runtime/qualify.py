@@ -27,6 +27,7 @@ from fogline.errors import (
     Untrusted,
 )
 from fogline.records import MAX_JSON_BYTES, canonical_json, decode_json
+from fogline.runtime.bounds import undeclared_bounds
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.golden import check_golden
 from fogline.runtime.graph import GraphFacts, inspect_graph
@@ -109,6 +110,9 @@ class Proof:
         facts = inspect_graph(self._model, external_data=sizes, bounds=request.budgets.graph)
         paths = (self._model.parent / location for location in facts.external_data)
         self._note(nodes=facts.nodes, size_bytes=model_size_bytes(self._model, paths))
+        lack = undeclared_bounds(facts, request.schema)
+        if lack:
+            raise _Refused("unbounded", lack)
         return facts, judge_rows(Model.FromString(self._model.read_bytes()))
 
     def _subject(self, facts: GraphFacts, verdict: RowVerdict) -> Subject:
