@@ -45,6 +45,8 @@ class DesiredModel(Record, frozen=True, kw_only=True):
     target: str
     """TUF target path of the manifest: `models/NAME/VERSION/manifest.json`."""
     capture: CapturePolicy = CapturePolicy()
+    visible: bool = True
+    """Whether clients are answered for it by its name; a component of pipelines need not be."""
 
 
 class DesiredState(Record, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ from fogline.schema import Schema
 Format = Literal["fogline-bundle/1"]
 FORMAT: Format = "fogline-bundle/1"
 MANIFEST_NAME = "manifest.json"
+PIPELINE_NAME = "pipeline.json"
+"""Last part of the path of a variant that is no ONNX file but the definition of a pipeline."""
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_FILES = 256
@@ -78,11 +80,15 @@ class Variant(Record, frozen=True, kw_only=True):
 
     name: Name
     file: BundlePath
-    """The ONNX file."""
+    """The ONNX file, or the definition of a pipeline."""
     external_data: Annotated[tuple[BundlePath, ...], Meta(max_length=64)] = ()
     """Files beside or below it that hold its large constants; it may refer to no other."""
     precision: Annotated[str, Meta(min_length=1, max_length=64)]
     measured: Measured | None = None
+
+    @property
+    def is_pipeline(self) -> bool:
+        return PurePosixPath(self.file).name == PIPELINE_NAME
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -175,6 +181,8 @@ def _check_paths(paths: list[str]) -> None:
 
 
 def _check_external_data(variant: Variant) -> None:
+    if variant.is_pipeline and variant.external_data:
+        raise ValueError(f"variant {variant.name}: a pipeline's definition has no external data")
     if len(set(variant.external_data)) != len(variant.external_data):
         raise ValueError(f"variant {variant.name}: external data stands twice")
     folder = PurePosixPath(variant.file).parent

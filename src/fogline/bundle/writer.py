@@ -45,6 +45,8 @@ class VariantDraft:
     model: Source
     external_data: Mapping[str, Source] = field(default_factory=dict)
     """By location, as the ONNX file says it, relative to the file."""
+    file_name: str = "model.onnx"
+    """`PIPELINE_NAME` where `model` is the definition of a pipeline."""
     measured: Measured | None = None
 
 
@@ -142,7 +144,7 @@ def _variant(draft: VariantDraft, files: _Files) -> Variant:
         raise InvalidInput(f"variant {draft.name!r} has an empty model")
     return Variant(
         name=draft.name,
-        file=files.add(f"{folder}/model.onnx", draft.model),
+        file=files.add(f"{folder}/{draft.file_name}", draft.model),
         external_data=tuple(
             files.add(f"{folder}/{location}", source)
             for location, source in sorted(draft.external_data.items())
