@@ -75,11 +75,16 @@ class Inference:
         try:
             codec = entry.codec or self._codec(entry)
             request = codec.read(message, arrived_us)
+            asked_s = request.timeout_s
+            queue = entry.served.queue
+            if queue is not None:
+                asked_s = queue.limit_s(asked_s)
+                request.priority = queue.priority(request.priority)
             limit_s = self._config.run_timeout_s
             if call.deadline_s is not None:
                 limit_s = min(limit_s, call.deadline_s)
-            if request.timeout_s is not None:
-                limit_s = min(limit_s, request.timeout_s)
+            if asked_s is not None:
+                limit_s = min(limit_s, asked_s)
             self._scheduler.submit(Job(call, entry, codec, request, arrived, arrived + limit_s))
         except FoglineError as e:
             self._refused(entry, e, arrived_us)

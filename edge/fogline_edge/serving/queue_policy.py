@@ -32,3 +32,25 @@ class QueuePolicy(Record, frozen=True, kw_only=True):
             raise ValueError(
                 f"the default priority {self.default_priority} is none of 1 to {self.priorities}"
             )
+
+    def limit_s(self, asked_s: float | None) -> float | None:
+        """How long a request may take that asks for `asked_s`, seconds; None: it is not said.
+
+        >>> QueuePolicy(timeout_us=20_000).limit_s(None), QueuePolicy(timeout_us=20_000).limit_s(9)
+        (0.02, 9)
+        """
+        if self.timeout_us and (asked_s is None or self.is_timeout_fixed):
+            return self.timeout_us / 1e6
+        return asked_s
+
+    def priority(self, asked: int) -> int:
+        """The priority of a request that asks for `asked`, 0 for none.
+
+        As Triton has it, a priority that there is not is the default.
+
+        >>> [QueuePolicy(priorities=3, default_priority=2).priority(asked) for asked in (0, 1, 9)]
+        [2, 1, 2]
+        """
+        if self.priorities and not 0 < asked <= self.priorities:
+            return self.default_priority
+        return asked

@@ -24,6 +24,7 @@ from fogline_edge.serving.config import ServingConfig
 from fogline_edge.serving.jobs import Complete, Flight, Job, Ran
 from fogline_edge.serving.lanes import Lane
 from fogline_edge.serving.pool import Pool
+from fogline_edge.serving.queue_policy import QueuePolicy
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,17 +34,22 @@ class Lanes:
 
     __slots__ = ("loop", "loop_rows", "pool")
 
-    def __init__(self, plan: ModelPlan, config: ServingConfig) -> None:
+    def __init__(
+        self, plan: ModelPlan, config: ServingConfig, queue: QueuePolicy | None = None
+    ) -> None:
         self.loop_rows = loop_rows(plan, config.loop_run_us)
+        most = config.max_queued
+        if queue is not None and queue.max_queued:
+            most = min(most, queue.max_queued)
         stack = max(1, plan.max_stack)
         self.loop = Lane(
             max_rows=min(stack, max(1, self.loop_rows)),
-            max_queued=config.max_queued,
+            max_queued=most,
             row_us=plan.one_row_us,
         )
         self.pool = Lane(
             max_rows=stack,
-            max_queued=config.max_queued,
+            max_queued=most,
             row_us=plan.one_row_us,
             max_delay_s=plan.max_delay_us * 1e-6,
         )
@@ -95,7 +101,7 @@ class Scheduler:
         """
         lanes = job.entry.lanes
         if lanes is None:
-            lanes = job.entry.lanes = Lanes(job.served.plan, self._config)
+            lanes = job.entry.lanes = Lanes(job.served.plan, self._config, job.served.queue)
         if job.request.rows <= lanes.loop_rows:
             lane = lanes.loop
             with self._lock:

@@ -10,6 +10,7 @@ from fogline.runtime.interrupt import Interrupt
 from fogline.runtime.plan import ModelPlan
 from fogline.schema import Field, Schema
 from fogline.tensors import Array
+from fogline_edge.serving.queue_policy import QueuePolicy
 
 if TYPE_CHECKING:
     from fogline_edge.serving.codec import ModelCodec
@@ -48,6 +49,8 @@ class ServedModel:
     runner: Runner
     plan: ModelPlan = field(default_factory=ModelPlan)
     """What the runner was opened with and the scheduler goes by."""
+    queue: QueuePolicy | None = None
+    """How its requests may wait; None: as the server has it."""
     variant: str = ""
     digest: str = ""
     """SHA-256 of the version's manifest; empty for a bare model file."""
