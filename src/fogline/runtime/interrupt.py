@@ -120,9 +120,11 @@ class Watchdog:
             while not self._closed:
                 # From here on every `begin` takes the lock, and so waits until this thread waits:
                 # none can slip in between the look at the entries and the sleep.
-                self._wakes_at = math.inf
+                asked, self._wakes_at = self._wakes_at, math.inf
                 now = self._monotonic()
-                earliest = math.inf
+                # A run that woke this thread has often ended before it looks. It then sleeps on
+                # towards that deadline, or each run after it would wake it again.
+                earliest = asked if asked > now else math.inf
                 for number, (deadline, interrupt) in list(self._watched.items()):
                     if deadline > now:
                         earliest = min(earliest, deadline)
