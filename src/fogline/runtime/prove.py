@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.bundle import Bundle, Variant, device_files, find_variant
-from fogline.errors import Corrupt, NotFound, Unavailable
+from fogline.bundle import Bundle, Variant, device_files, find_variant, unpack_pipeline
+from fogline.errors import Corrupt, NotFound, Unavailable, Untrusted
 from fogline.records import canonical_json, decode_json
 from fogline.runtime.plan import ModelPlan
 from fogline.runtime.qualification import Budgets, ProofRequest, Qualification, Reason, Stage
@@ -75,6 +75,8 @@ def prove_variant(
     """
     manifest = bundle.manifest
     chosen = find_variant(manifest, variant)
+    if chosen.is_pipeline:
+        return _prove_pipeline(bundle, chosen)
     folder = bundle.folder.resolve()
     request = ProofRequest(
         model=str(folder / chosen.file),
@@ -103,6 +105,24 @@ def prove_file(
         ProofRequest(
             model=str(model.resolve()), plan=plan or ModelPlan(), budgets=budgets or Budgets()
         )
+    )
+
+
+def _prove_pipeline(bundle: Bundle, variant: Variant) -> Qualification:
+    """A definition is data that no runtime loads, so no child is needed to look at it.
+
+    Whether its components fit is known where they are: when the device lets it serve.
+    """
+    try:
+        pipeline = unpack_pipeline(bundle, variant.name)
+    except Untrusted as e:
+        return Qualification(reason="digest", detail=str(e)[:4096], stage="checking")
+    except Corrupt as e:
+        return Qualification(reason="malformed", detail=str(e)[:4096], stage="checking")
+    return Qualification(
+        stage="checking",
+        inputs=pipeline.inputs,
+        outputs=bundle.manifest.schema.outputs,
     )
 
 

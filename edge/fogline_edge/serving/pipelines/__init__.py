@@ -5,6 +5,8 @@ from fogline_edge.serving.pipelines.counts import StepCounts, Stepwise
 from fogline_edge.serving.pipelines.loading import (
     Bring,
     Surroundings,
+    is_pipeline,
+    load_bundled_pipeline,
     load_pipeline,
     make_pipeline,
 )
@@ -17,6 +19,8 @@ __all__ = [
     "StepCounts",
     "Stepwise",
     "Surroundings",
+    "is_pipeline",
+    "load_bundled_pipeline",
     "load_pipeline",
     "make_pipeline",
 ]

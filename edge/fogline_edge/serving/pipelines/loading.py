@@ -3,11 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from fogline.bundle import MANIFEST_NAME, Bundle, read_bundle, unpack_pipeline
 from fogline.clock import Clock, SystemClock
 from fogline.errors import InvalidInput
 from fogline.ids import check_name
-from fogline.pipeline import Component, Pipeline, definition_file, read_pipeline, split_version
+from fogline.pipeline import (
+    FILE_NAMES,
+    Component,
+    Pipeline,
+    definition_file,
+    read_pipeline,
+    split_version,
+)
 from fogline.runtime.interrupt import Watchdog
 from fogline.runtime.plan import ModelPlan
 from fogline_edge.serving.models import Models, ServedModel
@@ -33,6 +42,15 @@ class Surroundings:
     """How long the components of a pipeline may take to be there, seconds."""
 
 
+def is_pipeline(path: Path) -> bool:
+    """Whether `load_pipeline` is for this file or folder: a look at names and a manifest alone."""
+    if not path.is_dir():
+        return path.suffix in (".toml", ".json")
+    if (path / MANIFEST_NAME).is_file():
+        return read_bundle(path).manifest.variants[0].is_pipeline
+    return any((path / name).is_file() for name in FILE_NAMES)
+
+
 def load_pipeline(
     path: Path, around: Surroundings, *, bring: Bring, name: str = "", version: int = 1
 ) -> ServedModel:
@@ -42,7 +60,8 @@ def load_pipeline(
     `visible`; the others must be among the models already. The caller adds what is returned.
 
     Args:
-        path: A `.toml` or `.json` file, or a folder with `pipeline.toml` or `pipeline.json`.
+        path: A `.toml` or `.json` file; or a folder with `pipeline.toml` or `pipeline.json`; or
+            that of a bundle.
         around: What the pipeline runs with.
         bring: Loads one component.
         name: What clients call the pipeline; the definition's own name if empty.
@@ -52,14 +71,37 @@ def load_pipeline(
         NotFound: no such file or folder; a Python step is not installed.
         InvalidInput: the definition is wrong, or its components do not fit.
         Unavailable: a component is missing.
+        Corrupt: the bundle is not what its manifest says.
         FoglineError: as `bring`.
     """
+    if path.is_dir() and (path / MANIFEST_NAME).is_file():
+        bundle = read_bundle(path)
+        pipeline = unpack_pipeline(bundle)
+        return make_pipeline(pipeline, around, name=name, version=version, digest=bundle.digest)
     file = definition_file(path)
     pipeline = read_pipeline(file)
     for key, component in pipeline.components.items():
         if component.path:
             _bring(file, key, component, around.models, bring)
     return make_pipeline(pipeline, around, name=name, version=version)
+
+
+def load_bundled_pipeline(
+    bundle: Bundle, variant: str, around: Surroundings, *, name: str, version: int, generation: int
+) -> ServedModel:
+    """A pipeline that the hub sent; its components may come later, or be replaced just now.
+
+    Until all are there and fit, it answers that it is unavailable, and why.
+
+    Raises:
+        NotFound: a Python step is not installed; another version of the agent may bring it.
+        InvalidInput: a Python step does not take its options.
+        Corrupt: the variant is no pipeline, or not that of the manifest.
+    """
+    runner = _runner(unpack_pipeline(bundle, variant), around, name, version)
+    return _served(
+        runner, name, version, variant=variant, digest=bundle.digest, generation=generation
+    )
 
 
 def make_pipeline(
@@ -69,27 +111,27 @@ def make_pipeline(
     name: str = "",
     version: int = 1,
     digest: str = "",
-    generation: int = 0,
 ) -> ServedModel:
     """A definition whose components are there -> a version that can serve; as `load_pipeline`."""
-    name = check_name(name or pipeline.name, "model name")
-    runner = PipelineRunner(
+    runner = _runner(pipeline, around, name or pipeline.name, version)
+    runner.check(around.load_timeout_s)
+    return _served(runner, name or pipeline.name, version, digest=digest)
+
+
+def _runner(pipeline: Pipeline, around: Surroundings, name: str, version: int) -> PipelineRunner:
+    return PipelineRunner(
         pipeline,
-        f"{name}@{version}",
+        f"{check_name(name, 'model name')}@{version}",
         around.models,
         branches=around.branches,
         watchdog=around.watchdog,
         clock=around.clock,
     )
-    runner.check(around.load_timeout_s)
+
+
+def _served(runner: PipelineRunner, name: str, version: int, **more: Any) -> ServedModel:
     return ServedModel(
-        name=name,
-        version=version,
-        schema=runner.schema,
-        runner=runner,
-        plan=PLAN,
-        digest=digest,
-        generation=generation,
+        name=name, version=version, schema=runner.schema, runner=runner, plan=PLAN, **more
     )
 
 
