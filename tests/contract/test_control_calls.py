@@ -19,6 +19,7 @@ from fogline.wire.open_inference_pb2 import (
     TraceSettingRequest,
 )
 from fogline_edge.serving.control import Control, FixedModels, trace_setting
+from fogline_edge.serving.edge import Edge
 from fogline_edge.serving.model_config import describe
 from fogline_edge.serving.models import Models, Then
 from fogline_edge.serving.versions import VersionState, VersionStatus
@@ -255,3 +256,15 @@ def test_traces_stay_off(name: str, value: list[str], is_taken: bool) -> None:
     else:
         with pytest.raises(Unsupported, match=name):
             trace_setting(message)
+
+
+def test_the_status_tells_of_versions_that_are_not_in_memory_too(tmp_path: Path) -> None:
+    known = models_of(served_model(models.save_identity(tmp_path / "m.onnx"), "a", 2))
+    known.know("b", 1, VersionState.ABSENT)
+    known.know("c", 1, VersionState.FAILED, "no such operator")
+    rows = Edge(known, None, None).status().models
+    assert [(m.name, m.version, m.state) for m in rows] == [
+        ("a", "2", "ACTIVE"),
+        ("b", "1", "ABSENT"),
+        ("c", "1", "UNAVAILABLE"),
+    ]

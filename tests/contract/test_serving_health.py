@@ -26,7 +26,15 @@ def next_state(stream: Iterator[bytes]) -> str:
     return Status.Name(HealthCheckResponse.FromString(next(stream)).status)
 
 
-@pytest.mark.parametrize("service", ["", "inference.GRPCInferenceService", "fogline.v1.Edge"])
+@pytest.mark.parametrize(
+    "service",
+    [
+        "",
+        "inference.GRPCInferenceService",
+        "fogline.v1.Edge",
+        "grpc.reflection.v1.ServerReflection",
+    ],
+)
 def test_a_service_is_serving(service: str) -> None:
     with running(Models()) as address, raw_channel(address) as channel:
         answer = channel.call(CHECK, HealthCheckRequest(service=service))

@@ -34,16 +34,17 @@ class Edge:
 
     def status(self) -> StatusResponse:
         response = StatusResponse(agent_version=__version__)
-        for counts in self._models.list():
-            response.models.add(
-                name=counts.served.name,
-                version=str(counts.served.version),
-                variant=counts.served.variant,
-                digest=counts.served.digest,
-                state="ACTIVE" if counts.is_active else "LOADED",
-                requests=counts.requests,
-                failures=counts.failures,
-            )
+        loaded = {(c.served.name, c.served.version): c for c in self._models.list()}
+        for row in self._models.index():
+            model = response.models.add(name=row.name, version=str(row.version))
+            counts = loaded.get((row.name, row.version))
+            if counts is None:
+                # READY but not in memory: the next request loads it.
+                model.state = "ABSENT" if row.state == "READY" else row.state
+                continue
+            model.state = "ACTIVE" if row.is_active else "LOADED"
+            model.variant, model.digest = counts.served.variant, counts.served.digest
+            model.requests, model.failures = counts.requests, counts.failures
         if self._describe is not None:
             self._describe(response)
         return response

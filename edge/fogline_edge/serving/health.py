@@ -8,10 +8,15 @@ from functools import partial
 
 from fogline.errors import Exhausted, NotFound, Unavailable
 from fogline.wire.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from fogline.wire.services import EDGE_SERVICE, HEALTH_SERVICE, INFERENCE_SERVICE
+from fogline.wire.services import (
+    EDGE_SERVICE,
+    HEALTH_SERVICE,
+    INFERENCE_SERVICE,
+    REFLECTION_SERVICES,
+)
 from fogline_edge.serving.calls import Call
 
-SERVICES = ("", INFERENCE_SERVICE, EDGE_SERVICE, HEALTH_SERVICE)
+SERVICES = ("", INFERENCE_SERVICE, EDGE_SERVICE, HEALTH_SERVICE, *REFLECTION_SERVICES)
 """What can be asked about; the empty name is the server as a whole."""
 
 
