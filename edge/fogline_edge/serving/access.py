@@ -8,6 +8,7 @@ grants nothing more: certificates name devices, and a device is not an operator.
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from fogline.errors import Forbidden, Unsupported
 from fogline.records import Record
 from fogline.wire.services import EDGE_SERVICE, HEALTH_SERVICE, INFERENCE_SERVICE
 from fogline_edge.serving.calls import Call
-from fogline_edge.serving.tokens import Right, Token, holder_of
+from fogline_edge.serving.tokens import Right, Token, holder_of, read_tokens
 
 OVERFLOW_UID = 65534
 """What the kernel calls every user that this user namespace does not know (user_namespaces(7))."""
@@ -60,6 +61,8 @@ class AccessConfig(Record, frozen=True, kw_only=True):
 
     control_uids: Annotated[frozenset[Uid], Meta(max_length=64)] | None = None
     """Users that may do everything over a Unix socket; None: this process's own, and root."""
+    tokens: Annotated[str, Meta(max_length=4096)] = ""
+    """The file of the applications' tokens, with mode 0600; empty: there are none."""
     require_token_for_infer: bool = False
     """Whether inference and feedback too ask for such a user or a token."""
 
@@ -68,6 +71,12 @@ class AccessConfig(Record, frozen=True, kw_only=True):
             raise ValueError(
                 f"control_uids: {OVERFLOW_UID} stands for every user of other user namespaces"
             )
+
+
+def open_access(config: AccessConfig, clock: Clock) -> "Access":
+    """Reads the file of tokens, if there is one. Raises as `read_tokens`."""
+    tokens = read_tokens(Path(config.tokens)) if config.tokens else ()
+    return Access(config, tokens, clock=clock)
 
 
 class Access:

@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from fogline.records import Record
+from fogline_edge.serving.access import AccessConfig
 from fogline_edge.serving.front.config import FrontConfig
 from fogline_edge.serving.shared_memory import SharedMemoryConfig
 
@@ -22,6 +23,8 @@ class ServingConfig(Record, frozen=True, kw_only=True):
 
     front: FrontConfig = FrontConfig()
     """What listens, and its bounds on connections, calls and messages."""
+    access: AccessConfig = AccessConfig()
+    """Who may call what."""
     shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     max_watches: Count = 16
     """Calls of `Health/Watch` among them."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fogline.clock import Clock, SystemClock
 from fogline.wire.open_inference_pb2 import ServerLiveResponse, ServerReadyResponse
 from fogline.wire.services import EDGE_SERVICE, HEALTH_SERVICE, INFERENCE_SERVICE
-from fogline_edge.serving.access import Access
+from fogline_edge.serving.access import Access, open_access
 from fogline_edge.serving.calls import Endpoint, Front, FrontCounts, Listener
 from fogline_edge.serving.config import ServingConfig
 from fogline_edge.serving.control import Answer, Control, Converse, FixedModels, Repository
@@ -73,7 +73,7 @@ class Server:
             config: The bounds.
             agent: What an agent adds.
             repository: Where models come from that a caller asks to load; none may be if None.
-            access: Who may call what; by default inference for all, control for our own user.
+            access: Who may call what, instead of what `config` says.
             clock: Time.
             front: What listens, instead of the one that `config` names.
         """
@@ -95,14 +95,15 @@ class Server:
         )
         control = Control(
             models,
-            repository or FixedModels(models, owner="the server"),
+            repository
+            or FixedModels(models, owner="the command line" if agent is None else "the hub"),
             logging.getLogger(),
             regions,
         )
         self._service = Service(
             self._inference,
             self._health,
-            access or Access(clock=timer),
+            access or open_access(self.config.access, timer),
             answers={
                 **control.answers,
                 **_answers(
