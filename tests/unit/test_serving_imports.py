@@ -15,6 +15,7 @@ HEAVY = {
     ("modules", "forbidden"),
     [
         ("fogline_edge.serving, fogline_edge.serving.loading, fogline_edge.cli.serving", HEAVY),
+        ("fogline_edge.capture, fogline_edge.serving.front.loop", HEAVY | {"grpc"}),
         ("fogline.client", HEAVY | {"onnxruntime", "fogline_edge"}),
         ("fogline.tensors, fogline.schema, fogline.addresses, fogline.wire.status",
          HEAVY | {"onnxruntime", "fogline_edge", "grpc"}),
