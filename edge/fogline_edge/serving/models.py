@@ -323,7 +323,7 @@ class Models:
             return None if known is None else known.entry
 
     def shut(self, name: str, version: int, state: VersionState, reason: str = "") -> Entry | None:
-        """Closes the door of a version in memory: nobody acquires it; it stays known as `state`."""
+        """Closes a version's door: nobody acquires it, and it stays known as `state`."""
         with self._lock:
             known = self._require(name, version)
             entry, known.entry = known.entry, None
@@ -345,6 +345,35 @@ class Models:
             return tuple(
                 k.entry for v in self._known.values() for k in v.values() if k.entry is not None
             )
+
+    def put(self, served: ServedModel) -> tuple[Entry, Entry | None]:
+        """Puts a version in, in place of the same version if it is there; both entries.
+
+        A version that was not known may answer to the name.
+        """
+        check_name(served.name, "model name")
+        with self._lock:
+            former = self._known.get(served.name, {}).get(served.version)
+            by_number = former is not None and former.by_number
+            known = _Known(VersionState.READY, by_number=by_number)
+            known.entry = Entry(served, self.totals)
+            self._known.setdefault(served.name, {})[served.version] = known
+            self._rebuild()
+            return known.entry, None if former is None else former.entry
+
+    def note(self, name: str, version: int, state: VersionState, reason: str = "") -> None:
+        """Notes what became of a version that is not in memory; nothing if it is not known."""
+        with self._lock:
+            known = self._known.get(name, {}).get(version)
+            if known is not None and known.entry is None:
+                known.state, known.reason = state, reason[:500]
+                self._rebuild()
+
+    def state_of(self, name: str, version: int) -> VersionState | None:
+        """None if the version is not known."""
+        with self._lock:
+            known = self._known.get(name, {}).get(version)
+            return None if known is None else known.state
 
     # ------------------------------------------------------- under the lock
 

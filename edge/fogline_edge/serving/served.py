@@ -116,7 +116,7 @@ class Entry:
         self.used = totals.uses
         """`Totals.uses` when it was last acquired: larger is later."""
         self._totals = totals
-        self._when_idle: Callable[[], None] | None = None
+        self._when_idle: Callable[[], object] | None = None
 
     def release(self, requests: int = 1, failures: int = 0) -> None:
         """Gives the version back as often as it was acquired for these requests; counts them."""
@@ -133,7 +133,7 @@ class Entry:
         if told is not None:
             told()
 
-    def when_idle(self, callback: Callable[[], None]) -> None:
+    def when_idle(self, callback: Callable[[], object]) -> None:
         """Calls back once when no request uses the version; at once if none does.
 
         One callback is kept, the last given; it runs in the thread of the last release.

@@ -1,0 +1,468 @@
+"""Brings versions into memory when they are asked for, within a budget, and lets them go again.
+
+    demand -> flight -> prove (once, in a child) -> make room -> open -> answers
+                                                       |
+                                    least recently used leave, drained
+
+One thread proves and one loads, so that no two loads' peaks meet. Room for a load's peak is made
+before it begins; a version with running requests is closed only when they have ended; callers that
+want a version which is being loaded wait for that load.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from fogline.backoff import Backoff
+from fogline.clock import Clock, SystemClock
+from fogline.errors import Conflict, Exhausted, FoglineError, NotFound, Unavailable
+from fogline_edge.serving.memory import Machine, ProcessMemory, trim
+from fogline_edge.serving.models import Models
+from fogline_edge.serving.residency.config import ResidencyConfig
+from fogline_edge.serving.residency.flights import Flights, Key
+from fogline_edge.serving.residency.holdings import Holding, Holdings
+from fogline_edge.serving.residency.pressure import Ceiling, Strain, Verdict, next_ceiling
+from fogline_edge.serving.residency.room import (
+    Bounds,
+    Need,
+    Resident,
+    check_machine,
+    make_room,
+    order_of_leaving,
+)
+from fogline_edge.serving.residency.source import Source, Then
+from fogline_edge.serving.residency.worker import Worker
+from fogline_edge.serving.served import Entry
+from fogline_edge.serving.versions import VersionState
+
+_LOG = logging.getLogger(__name__)
+_CLOSE_S = 10.0
+"""How long a load that goes on may take to end when the server stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidencyCounts:
+    """Since the process began."""
+
+    loads: int
+    failed_loads: int
+    evictions: int
+    """Versions that left to make room, or because memory was short."""
+    loaded: int
+    """In memory now."""
+    held_bytes: int
+    """Anonymous memory of what is in memory now, as accounted."""
+    budget_bytes: int
+
+
+class Residency:
+    """The versions behind `Models`. Safe to use from any thread.
+
+    Args:
+        models: The table that requests look at.
+        config: The bounds.
+        clock: Time.
+        process: Readings of this process.
+        machine: Readings of the machine.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        config: ResidencyConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        process: ProcessMemory | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        self.config = settings = config or ResidencyConfig()
+        self._models = models
+        self._clock = clock or SystemClock()
+        self._machine = machine or Machine()
+        self._holdings = Holdings(process or ProcessMemory())
+        self._flights = Flights(
+            clock=self._clock,
+            backoff=Backoff(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s),
+            max_waiting=settings.max_waiting,
+        )
+        self._lock = threading.Lock()
+        self._sources: dict[Key, Source] = {}
+        self._ceiling: Ceiling | None = None
+        self._is_relieving = False
+        self._loads = self._failed_loads = self._evictions = 0
+        self._prover = Worker("model-prover")
+        self._loader = Worker("model-loader")
+        models.attach(self.demand)
+
+    # ------------------------------------------------------------ declarations
+
+    def offer(self, sources: Sequence[Source]) -> None:
+        """Makes versions known that are loaded when they are asked for.
+
+        Raises:
+            InvalidInput: a name is not legal.
+            Conflict: one is known already; `replace` it.
+            Exhausted: too many versions are known.
+        """
+        for source in sources:
+            key = _key(source)
+            if self._models.state_of(*key) is not None:
+                raise Conflict(f"model {source.name}@{source.version} is known already")
+            self._models.know(source.name, source.version, VersionState.ABSENT)
+            with self._lock:
+                self._sources[key] = source
+            self._flights.forgive(key)
+
+    def replace(
+        self,
+        name: str,
+        sources: Sequence[Source],
+        then: Then,
+        *,
+        active: int | None = None,
+    ) -> None:
+        """Has a model consist of these versions from now on, without a gap in between.
+
+        New ones are loaded first; when all are in memory they answer, and the versions that are no
+        more wanted end their requests and leave. If a load fails nothing changes. What is there
+        already, by its stamp, stays as it is.
+
+        Args:
+            name: The model.
+            sources: All its versions; none to take the model away.
+            then: Told when the new versions answer, or why they do not; of a model that is taken
+                away, when its last request has ended.
+            active: Which version answers to the name; the highest that serves if None.
+        """
+        self._begin(then, self._prover, partial(self._prove_all, name, sources, then, active))
+
+    def unload(self, name: str, then: Then) -> None:
+        """Takes a model's versions out of memory when their requests have ended, until `load`.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        self._keys_of(name)
+        self._begin(then, self._loader, partial(self._unload, name, then))
+
+    def load(self, name: str, then: Then) -> None:
+        """Brings all versions of a model into memory, also such as were unloaded or failed.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        keys = self._keys_of(name)
+        landing = _All(len(keys), then)
+        for key in keys:
+            self._flights.forgive(key)
+            self._models.note(*key, VersionState.ABSENT)
+            self.demand(*key, landing.one)
+
+    def demand(self, name: str, version: int, then: Then) -> None:
+        """Brings one version into memory; those that ask meanwhile wait for the same load.
+
+        Args:
+            name: The model.
+            version: Its number.
+            then: Told when it answers, or why it does not: `Exhausted` with the numbers where it
+                does not fit or too many wait, or what the load failed with. On this thread where
+                that is known at once.
+        """
+        key = name, version
+        if not self._flights.board(key, then):
+            return
+        source = self._wanted(key)
+        if source is None:
+            return
+        self._models.note(*key, VersionState.LOADING)
+        worker = self._prover if source.need is None else self._loader
+        task = self._prove if source.need is None else self._load
+        if not worker.post(partial(task, key)):
+            self._flights.close()
+
+    # ----------------------------------------------------------- the machine
+
+    def calibrate(self) -> None:
+        """To be called when all but the models is in memory: the budget counts from there."""
+        self._holdings.calibrate()
+
+    def relieve(self, verdict: Verdict) -> None:
+        """Takes a verdict on the machine's memory; idle versions leave if it is short."""
+        used = self._holdings.roughly_used_bytes()
+        with self._lock:
+            self._ceiling = next_ceiling(
+                verdict,
+                self._holdings.total_bytes,
+                self._clock.monotonic(),
+                self._ceiling,
+                self.config.pressure,
+            )
+            budget = self.config.model_memory_bytes
+            is_over = bool(budget) and used > budget
+            if (verdict.strain is Strain.NONE and not is_over) or self._is_relieving:
+                return
+            self._is_relieving = True
+        self._loader.post(self._relieve)
+
+    def counts(self) -> ResidencyCounts:
+        return ResidencyCounts(
+            loads=self._loads,
+            failed_loads=self._failed_loads,
+            evictions=self._evictions,
+            loaded=len(self._models.entries()),
+            held_bytes=self._holdings.total_bytes,
+            budget_bytes=self.config.model_memory_bytes,
+        )
+
+    def close(self) -> None:
+        """Ends both threads, and tells all that wait; what is in memory stays there."""
+        self._prover.close(_CLOSE_S)
+        self._loader.close(_CLOSE_S)
+        self._flights.close()
+
+    # -------------------------------------------------- on the proving thread
+
+    def _prove(self, key: Key) -> None:
+        source = self._wanted(key)
+        if source is None:
+            return
+        try:
+            source.prove()
+        except Exception as e:  # a task boundary: those that wait must be told
+            self._failed(key, _told(e, key))
+            return
+        self._loader.post(partial(self._load, key))
+
+    def _prove_all(
+        self, name: str, sources: Sequence[Source], then: Then, active: int | None
+    ) -> None:
+        try:
+            for source in sources:
+                if source.need is None and not self._is_there(source):
+                    source.prove()
+        except Exception as e:  # as above
+            then(_told(e, (name, source.version)))
+            return
+        self._begin(then, self._loader, partial(self._replace, name, sources, then, active))
+
+    # -------------------------------------------------- on the loading thread
+
+    def _load(self, key: Key) -> None:
+        source = self._wanted(key)
+        if source is None:
+            return
+        if self._models.state_of(*key) is not VersionState.READY:
+            try:
+                holding = self._open(source)
+            except Exception as e:  # as above
+                self._failed(key, _told(e, key))
+                return
+            self._put(holding)
+        self._flights.land(key, None)
+
+    def _failed(self, key: Key, error: FoglineError) -> None:
+        self._failed_loads += 1
+        _LOG.warning("not loaded", extra={"model": f"{key[0]}@{key[1]}", "reason": str(error)})
+        self._models.note(*key, VersionState.FAILED, str(error))
+        self._flights.fail(key, error)
+
+    def _replace(
+        self, name: str, sources: Sequence[Source], then: Then, active: int | None
+    ) -> None:
+        new = [s for s in sources if not self._is_there(s)]
+        opened: list[Holding] = []
+        try:
+            for source in new:
+                opened.append(self._open(source))
+        except Exception as e:  # as above
+            for holding in opened:
+                self._holdings.close(holding)
+            self._failed_loads += 1
+            then(_told(e, (name, source.version)))
+            return
+        with self._lock:
+            former = {k for k in self._sources if k[0] == name}
+            self._sources.update({_key(s): s for s in sources})
+            gone = former - {_key(s) for s in sources}
+            for key in gone:
+                del self._sources[key]
+        for holding in opened:
+            self._flights.forgive((name, holding.served.version))
+            self._put(holding)
+        if active is not None:
+            self._models.activate(name, active)
+        landing = _All(len(gone), then) if gone and not sources else None
+        for key in gone:
+            left = None if landing is None else partial(landing.one, None)
+            self._leave(self._models.forget(*key), left)
+        if landing is None:
+            then(None)
+
+    def _unload(self, name: str, then: Then) -> None:
+        keys = self._keys_of(name)
+        landing = _All(len(keys), then)
+        for key in keys:
+            entry = self._models.shut(*key, VersionState.UNLOADED)
+            self._leave(entry, partial(landing.one, None))
+
+    def _relieve(self) -> None:
+        """Idle versions leave until what is left is within the budget and the ceiling."""
+        with self._lock:
+            self._is_relieving = False
+        trim()
+        limit = self._limit()
+        for resident in order_of_leaving(self._holdings.residents()):
+            if limit is None or self._holdings.used_bytes() <= limit or resident.in_flight:
+                break
+            self._evict(resident, "memory was short")
+
+    def _open(self, source: Source) -> Holding:
+        """Makes room and loads.
+
+        Raises:
+            Exhausted: there is no room, and cannot be made now.
+            FoglineError: as the source.
+        """
+        label = f"model {source.name}@{source.version}"
+        self._make_room(source.need or Need(), label)
+        holding = self._holdings.open(source, is_pinned=self._is_pinned(source))
+        self._loads += 1
+        _LOG.info("loaded", extra={"model": label, "held_bytes": holding.held_bytes})
+        return holding
+
+    def _put(self, holding: Holding) -> None:
+        holding.entry, former = self._models.put(holding.served)
+        self._leave(former)
+
+    def _make_room(self, need: Need, label: str) -> None:
+        bounds = Bounds(
+            budget_bytes=int(self.config.model_memory_bytes * (1 - self.config.reserve)),
+            max_loaded=self.config.max_loaded,
+        )
+        residents = self._holdings.residents()
+        leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
+        while leaving or self._is_over(need):
+            queue = leaving or order_of_leaving(self._holdings.residents())
+            if not queue:
+                break
+            if not self._evict(queue[0], f"made room for {label}"):
+                raise Exhausted(
+                    f"{label} cannot be loaded now: {queue[0].label} is to make room and has "
+                    f"{queue[0].in_flight} requests that did not end within "
+                    f"{self.config.make_room_s:.0f} s; try later"
+                )
+            residents = self._holdings.residents()
+            leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
+        check_machine(need, label, self._machine.read(), self.config.pressure.critical_room)
+
+    def _is_over(self, need: Need) -> bool:
+        """Whether the process itself has no room for a load, whatever the accounts say."""
+        limit = self._limit()
+        return limit is not None and self._holdings.used_bytes() + need.peak_bytes > limit
+
+    def _limit(self) -> int | None:
+        """What models may hold now, in bytes; None: as much as there is."""
+        with self._lock:
+            ceiling = self._ceiling
+        limits = [self.config.model_memory_bytes] if self.config.model_memory_bytes else []
+        if ceiling is not None and self._clock.monotonic() < ceiling.until_s:
+            limits.append(ceiling.bytes)
+        return min(limits, default=None)
+
+    def _evict(self, resident: Resident, why: str) -> bool:
+        """Closes one version's door, waits for its requests, closes it; whether it could."""
+        holding = self._holdings.find(resident.label)
+        if holding is None or holding.entry is None:
+            return True
+        entry, served = holding.entry, holding.served
+        self._models.shut(served.name, served.version, VersionState.LEAVING)
+        is_idle = threading.Event()
+        entry.when_idle(is_idle.set)
+        if not is_idle.wait(self.config.make_room_s):
+            self._models.reopen(entry)
+            return False
+        self._holdings.close(holding)
+        self._models.note(served.name, served.version, VersionState.ABSENT)
+        self._evictions += 1
+        _LOG.info("left memory", extra={"model": served.label, "why": why})
+        return True
+
+    def _leave(self, entry: Entry | None, done: Callable[[], None] | None = None) -> None:
+        """Has a version whose door is closed leave when its last request has ended."""
+        holding = None if entry is None else self._holdings.of(entry)
+        if entry is None or holding is None:
+            if done is not None:
+                done()
+            return
+        holding.entry = None
+        entry.when_idle(partial(self._loader.post, partial(self._left, holding, done)))
+
+    def _left(self, holding: Holding, done: Callable[[], None] | None) -> None:
+        self._holdings.close(holding)
+        if done is not None:
+            done()
+
+    # ---------------------------------------------------------------- look-ups
+
+    def _wanted(self, key: Key) -> Source | None:
+        """Where a version comes from; None, and those that wait are told, if it is not wanted."""
+        with self._lock:
+            source = self._sources.get(key)
+        if source is not None and self._models.state_of(*key) is not VersionState.UNLOADED:
+            return source
+        self._flights.land(key, NotFound(f"model {key[0][:80]}@{key[1]} is not there any more"))
+        return None
+
+    def _is_there(self, source: Source) -> bool:
+        """Whether a version of the same content is in memory."""
+        with self._lock:
+            there = self._sources.get(_key(source))
+        is_ready = self._models.state_of(*_key(source)) is VersionState.READY
+        return is_ready and there is not None and there.stamp == source.stamp
+
+    def _is_pinned(self, source: Source) -> bool:
+        pinned = self.config.pinned
+        return source.name in pinned or f"{source.name}@{source.version}" in pinned
+
+    def _keys_of(self, name: str) -> list[Key]:
+        with self._lock:
+            keys = [k for k in self._sources if k[0] == name]
+        if not keys:
+            raise NotFound(f"there is no model {name[:80]!r}")
+        return keys
+
+    def _begin(self, then: Then, worker: Worker, task: Callable[[], None]) -> None:
+        if not worker.post(task):
+            then(Unavailable("the server is stopping"))
+
+
+class _All:
+    """Calls `then` once when so many have landed: with the first error, if there was one."""
+
+    def __init__(self, count: int, then: Then) -> None:
+        self._lock = threading.Lock()
+        self._left = count
+        self._error: FoglineError | None = None
+        self._then = then
+
+    def one(self, error: FoglineError | None) -> None:
+        with self._lock:
+            self._left -= 1
+            self._error = self._error or error
+            is_last = not self._left
+        if is_last:
+            self._then(self._error)
+
+
+def _key(source: Source) -> Key:
+    return source.name, source.version
+
+
+def _told(error: Exception, key: Key) -> FoglineError:
+    """What callers are told of a failed load."""
+    if isinstance(error, FoglineError):
+        return error
+    _LOG.error("load failed", extra={"model": f"{key[0]}@{key[1]}"}, exc_info=error)
+    return FoglineError(f"model {key[0]}@{key[1]}: internal error ({type(error).__name__})")

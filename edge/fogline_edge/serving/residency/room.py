@@ -1,0 +1,118 @@
+"""Which versions leave memory so that another finds room: a pure decision."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fogline.errors import Exhausted
+from fogline_edge.serving.memory import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Anonymous memory of one version, in bytes."""
+
+    held_bytes: int = 0
+    """While it is loaded."""
+    peak_bytes: int = 0
+    """Most at once while it is loaded; at least `held_bytes`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """One version in memory, as far as room is concerned."""
+
+    label: str
+    held_bytes: int
+    used: int
+    """When it was last asked for: larger is later."""
+    in_flight: int = 0
+    is_pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    budget_bytes: int
+    """0: no budget."""
+    max_loaded: int
+
+
+def make_room(
+    need: Need, label: str, residents: Sequence[Resident], used_bytes: int, bounds: Bounds
+) -> tuple[Resident, ...]:
+    """Who leaves, in this order, so that `need` fits; empty where there is room.
+
+    Idle versions go before those with running requests, and the least recently used first.
+
+    Args:
+        need: Of the version to load.
+        label: Its name, for the refusal.
+        residents: What is in memory.
+        used_bytes: What models hold now; may be more than the residents' sum.
+        bounds: What they may hold.
+
+    Raises:
+        Exhausted: it would not fit if everything left that may; with the numbers.
+    """
+    stay = [r for r in residents if r.is_pinned]
+    _check_fits(need, label, stay, bounds)
+    leaving: list[Resident] = []
+    over = used_bytes + need.peak_bytes - bounds.budget_bytes if bounds.budget_bytes else 0
+    too_many = len(residents) + 1 - bounds.max_loaded
+    for one in order_of_leaving(residents):
+        if over <= 0 and too_many <= 0:
+            break
+        leaving.append(one)
+        over -= one.held_bytes
+        too_many -= 1
+    return tuple(leaving)
+
+
+def order_of_leaving(residents: Iterable[Resident]) -> list[Resident]:
+    """All that may leave: idle ones first, then by when they were last asked for."""
+    free = (r for r in residents if not r.is_pinned)
+    return sorted(free, key=lambda r: (r.in_flight > 0, r.used))
+
+
+def check_machine(need: Need, label: str, reading: Reading, keep_free: float) -> None:
+    """Raises `Exhausted` where a load would take the machine, or the group, to its end.
+
+    Args:
+        need: Of the version to load.
+        label: Its name, for the refusal.
+        reading: The memory that is free.
+        keep_free: Share of all of it that a load must leave.
+    """
+    rooms = []
+    if reading.total_bytes:
+        rooms.append((reading.available_bytes, reading.total_bytes, "the machine"))
+    if reading.group_limit_bytes and reading.group_used_bytes is not None:
+        left = reading.group_limit_bytes - reading.group_used_bytes
+        rooms.append((left, reading.group_limit_bytes, "this process's control group"))
+    for free, total, whose in rooms:
+        if free - need.peak_bytes < total * keep_free:
+            raise Exhausted(
+                f"{label} cannot be loaded now: it takes {_mib(need.peak_bytes)} while it is "
+                f"loaded, and {whose} has {_mib(free)} of {_mib(total)} free, of which "
+                f"{keep_free:.0%} are kept"
+            )
+
+
+def _check_fits(need: Need, label: str, pinned: Sequence[Resident], bounds: Bounds) -> None:
+    names = ", ".join(r.label for r in pinned[:8]) or "nothing"
+    if len(pinned) >= bounds.max_loaded:
+        raise Exhausted(
+            f"{label} cannot be loaded: {bounds.max_loaded} versions may be in memory, and as many "
+            f"are pinned ({names})"
+        )
+    fixed = sum(r.held_bytes for r in pinned)
+    if bounds.budget_bytes and fixed + need.peak_bytes > bounds.budget_bytes:
+        raise Exhausted(
+            f"{label} cannot be loaded: it takes {_mib(need.peak_bytes)} while it is loaded "
+            f"({_mib(need.held_bytes)} afterwards), the budget for models is "
+            f"{_mib(bounds.budget_bytes)}, of which {_mib(fixed)} are pinned ({names}); "
+            "raise model_memory_bytes, or serve a smaller variant"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
