@@ -17,26 +17,42 @@ MAX_ROWS = 2048
 
 
 class Batch:
-    """Answered requests of one version and of one form (`Reader.form_of`).
+    """Answered requests of one version.
 
     Attributes:
         reader: Of the version.
         stacks: In order; rows of the first come first. At least one.
         requests: How many requests they are.
         rows: Rows of all of them together.
+        forms: Of each stack, the shape of a row of each tensor that is watched, None for one that
+            is not there or has no rows.
     """
 
-    __slots__ = ("_sizes", "reader", "requests", "rows", "stacks")
+    __slots__ = ("_parts", "_sizes", "forms", "reader", "requests", "rows", "stacks")
 
     def __init__(self, reader: Reader, stacks: Sequence[Observation]) -> None:
         self.reader = reader
         self.stacks = stacks
         self._sizes = [sum(o.rows) for o in stacks]
-        self.requests = sum(len(o.rows) for o in stacks)
+        self.requests = sum([len(o.rows) for o in stacks])
         self.rows = sum(self._sizes)
+        self._parts: dict[tuple[Side, str], list[Array | None]] = {}
+        self.forms: list[list[tuple[int, ...] | None]] = []
+        for side, name in reader.watched:
+            if side == "inputs":
+                parts = [o.inputs.get(name) for o in stacks]
+            else:
+                parts = [o.outputs.get(name) for o in stacks]
+            self._parts[side, name] = parts
+            self.forms.append([_row_shape(p, n) for p, n in zip(parts, self._sizes, strict=True)])
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all stacks are of one form, so that their tensors can be put together."""
+        return all(form.count(form[0]) == len(form) for form in self.forms)
 
     def columns(self, side: Side) -> dict[str, Array]:
-        """The columns [rows] of one side that are counted, by name."""
+        """The columns [rows] of one side that are counted, by name; of a uniform batch."""
         found: dict[str, Array] = {}
         for tensor in self.reader.counted[side]:
             table = self.tensor(side, tensor.name)
@@ -45,16 +61,12 @@ class Batch:
         return found
 
     def tensor(self, side: Side, name: str) -> Array | None:
-        """One of the tensors that forms are told apart by, [rows, ...]; None if it is not there."""
-        parts: list[Array | None] = [getattr(o, side).get(name) for o in self.stacks]
-        there = [
-            p
-            for p, n in zip(parts, self._sizes, strict=True)
-            if p is not None and p.ndim and len(p) == n
-        ]
-        if len(there) < len(parts):
+        """A watched tensor of a uniform batch, [rows, ...]; None if it is not there."""
+        parts = self._parts[side, name]
+        form = self.forms[self.reader.watched.index((side, name))]
+        if form[0] is None:
             return None
-        return there[0] if len(there) == 1 else np.concatenate(there)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)  # type: ignore[arg-type]
 
     def latency_us(self) -> NDArray[np.int64]:
         """Of each request, int64 [requests]."""
@@ -86,25 +98,42 @@ class Batch:
 
 
 def batches(reader: Reader, stacks: Sequence[Observation]) -> Iterator[Batch]:
-    """Stacks of one form, as batches of at most `MAX_ROWS` rows where no stack has more."""
+    """Stacks of one version and window as uniform batches.
+
+    They have at most `MAX_ROWS` rows where no stack has more by itself.
+    """
     start = rows = 0
     for i, stack in enumerate(stacks):
         added = sum(stack.rows)
         if rows and rows + added > MAX_ROWS:
-            yield Batch(reader, stacks[start:i])
+            yield from _uniform(Batch(reader, stacks[start:i]))
             start, rows = i, 0
         rows += added
-    yield Batch(reader, stacks[start:])
+    yield from _uniform(Batch(reader, stacks[start:]))
+
+
+def _uniform(batch: Batch) -> Iterator[Batch]:
+    if batch.is_uniform:
+        yield batch
+        return
+    forms: dict[tuple[object, ...], list[Observation]] = {}
+    for form, stack in zip(zip(*batch.forms, strict=True), batch.stacks, strict=True):
+        forms.setdefault(form, []).append(stack)
+    for stacks in forms.values():
+        yield Batch(batch.reader, stacks)
+
+
+def _row_shape(tensor: Array | None, rows: int) -> tuple[int, ...] | None:
+    if tensor is None:
+        return None
+    shape = tensor.shape
+    return shape[1:] if shape and shape[0] == rows else None
 
 
 def by_window(
     stack: Observation, window_of: Callable[[int], int]
 ) -> Iterator[tuple[int, Observation]]:
-    """A stack as (window, its requests of that window); most are of one, and then it is whole."""
-    window = window_of(min(stack.event_us))
-    if window == window_of(max(stack.event_us)):
-        yield window, stack
-        return
+    """A stack as (window, its requests of that window)."""
     members: dict[int, list[int]] = defaultdict(list)
     for i, event_us in enumerate(stack.event_us):
         members[window_of(event_us)].append(i)

@@ -23,14 +23,18 @@ def hold(arrays: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
     last: object = None
     copies: dict[str, Array] = {}
     for name, array in arrays.items():
-        owner, behind = (array, array.nbytes) if array.base is None else _behind(array)
-        if behind > 2 * array.nbytes + MAX_SLACK_BYTES:
-            copies[name] = array.copy()
-            size += array.nbytes
-        elif owner is not last:
-            size += behind
-            last = owner
-        if array.dtype.hasobject:
+        own = array.nbytes
+        if array.base is None:
+            size += own
+        else:
+            owner, behind = _behind(array)
+            if behind > 2 * own + MAX_SLACK_BYTES:
+                copies[name] = array.copy()
+                size += own
+            elif owner is not last:
+                size += behind
+                last = owner
+        if array.dtype.char == "O":
             size += sum(map(getsizeof, array.reshape(-1).tolist()))
     return ({**arrays, **copies} if copies else arrays), size
 

@@ -63,11 +63,12 @@ class Reader:
         predictions: What it predicted.
         id_head: What its prediction ids begin with.
         counted: The tensors that summaries are made of, by side.
+        watched: Side and name of all that must be alike in requests that are counted together.
     """
 
     __slots__ = (
-        "_max_width", "_named", "_samples", "_watched", "_whole", "counted", "id_head",
-        "predictions", "schema",
+        "_max_width", "_named", "_samples", "_whole", "counted", "id_head", "predictions",
+        "schema", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -89,25 +90,12 @@ class Reader:
         }
         self._samples = samples
         self._max_width = max_width
-        self._watched: dict[Side, tuple[str, ...]] = {
-            s: tuple(t.name for t in self.counted[s]) for s in SIDES
-        }
-        if (name := self.predictions.probabilities) and name not in self._watched["outputs"]:
-            self._watched["outputs"] += (name,)
+        self.watched: list[tuple[Side, str]] = [(s, t.name) for s in SIDES for t in self.counted[s]]
+        if self.predictions.probabilities:
+            self.watched.append(("outputs", self.predictions.probabilities))
+        self.watched = list(dict.fromkeys(self.watched))
         self._named = {s: frozenset(f.name for f in getattr(schema, s) if f.columns) for s in SIDES}
         self._whole = {s: frozenset(self._always_kept(s)) for s in SIDES}
-
-    def form_of(self, observation: Observation, rows: int) -> tuple[object, ...]:
-        """What observations have in common that are counted together.
-
-        It is the shape of a row of each tensor that is looked at, None for one that is not there
-        or has no rows.
-        """
-        inputs, outputs = observation.inputs, observation.outputs
-        return (
-            *[_row_shape(inputs.get(n), rows) for n in self._watched["inputs"]],
-            *[_row_shape(outputs.get(n), rows) for n in self._watched["outputs"]],
-        )
 
     def trim(self, observation: Observation) -> int:
         """Lets go of tensors that are neither counted nor sampled, and of memory behind others.
@@ -140,7 +128,7 @@ class Reader:
         }
 
     def _always_kept(self, side: Side) -> Iterator[str]:
-        yield from self._watched[side]
+        yield from (name for s, name in self.watched if s == side)
         for field in getattr(self.schema, side):
             inner = field.shape[1:]
             width = 1
@@ -148,10 +136,6 @@ class Reader:
                 width *= size
             if self._samples and min(inner, default=1) > 0 and width <= self._max_width:
                 yield field.name
-
-
-def _row_shape(tensor: Array | None, rows: int) -> tuple[int, ...] | None:
-    return None if tensor is None or not tensor.ndim or len(tensor) != rows else tensor.shape[1:]
 
 
 def _counted(fields: tuple[Field, ...], wanted: frozenset[str]) -> tuple[CountedTensor, ...]:

@@ -13,7 +13,7 @@ sampled are let go of at once, as is memory that is much larger than the view of
 
 import logging
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -214,20 +214,20 @@ class Capture:
         self._missed_requests += missed_requests
         self._missed_rows += missed_rows
         now = self._clock.monotonic()
-        groups: dict[Hashable, list[Observation]] = {}
+        groups: dict[tuple[int, int], list[Observation]] = {}
         for stack in stacks:
             track = self._tracks.of(stack.served)
             track.touch(now)
             try:
                 if stack.error is not None:
                     track.add_failures(stack)
-                else:
-                    for key, part in track.groups(stack):
-                        groups.setdefault(key, []).append(part)
+                    self._relieve(track)
+                    continue
+                for window, part in track.parts(stack):
+                    groups.setdefault((id(stack.served), window), []).append(part)
             except Exception:  # as in `_count`
                 _log.exception("not summarised", extra={"model": stack.served.label})
                 track.unsummarised += sum(stack.rows)
-            self._relieve(track)
         del stacks  # what is counted below is let go of group by group
         for key in tuple(groups):
             self._count(groups.pop(key), now)

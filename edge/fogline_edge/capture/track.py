@@ -4,7 +4,7 @@ Not safe for use by several threads; the capture thread owns it.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Track:
         self.flush_at: float | None = None
         self.rows = self.labelled = self.unsummarised = self.sample_bytes = 0
         self._config = config
+        self._window_us = policy.window_s * 1_000_000
         self._reader: Reader | None = None
         self._partials: dict[Scope, Partial] = {}
         self._blocks: dict[Scope, list[SampleBlock]] = {}
@@ -96,20 +97,23 @@ class Track:
 
     def window_of(self, event_us: int) -> int:
         """Start of the window that an event time falls in, Unix microseconds."""
-        width = self.policy.window_s * 1_000_000
-        return event_us // width * width
+        return event_us // self._window_us * self._window_us
 
-    def groups(self, stack: Observation) -> Iterator[tuple[Hashable, Observation]]:
-        """A stack in parts; `add` takes parts together whose first item is equal."""
-        reader = self.reader(stack.served.schema)
-        for window, part in by_window(stack, self.window_of):
-            yield (id(stack.served), window, reader.form_of(part, sum(part.rows))), part
+    def parts(self, stack: Observation) -> Iterable[tuple[int, Observation]]:
+        """A stack as (window, its requests of it); most are of one, and then it is whole."""
+        event_us = stack.event_us
+        window = self.window_of(event_us[0])
+        if len(event_us) == 1 or (
+            window <= min(event_us) and max(event_us) < window + self._window_us
+        ):
+            return ((window, stack),)
+        return by_window(stack, self.window_of)
 
     def add(self, batch: Batch, now: float, generator: np.random.Generator) -> None:
-        """Counts and samples requests of one group, none failed.
+        """Counts and samples requests.
 
         Args:
-            batch: The requests.
+            batch: Of one variant and window, and uniform.
             now: Monotonic seconds.
             generator: For the draw.
         """
@@ -168,7 +172,7 @@ class Track:
             model=self.model,
             version=self.version,
             window_start_us=self.window_of(event_us),
-            window_us=self.policy.window_s * 1_000_000,
+            window_us=self._window_us,
         )
         self._partial(scope).add_labelled(np.array([actual]), np.array([predicted]))
         self.labelled += 1
@@ -206,7 +210,7 @@ class Track:
             variant=served.variant,
             generation=served.generation,
             window_start_us=self.window_of(event_us),
-            window_us=self.policy.window_s * 1_000_000,
+            window_us=self._window_us,
         )
 
     def _partial(self, scope: Scope) -> Partial:
