@@ -12,6 +12,7 @@ from fogline.schema import Schema
 from fogline.tensors import decode_inputs, encode_inputs
 from fogline.wire.open_inference_pb2 import ModelInferRequest
 from fogline_edge.serving.codec import ModelCodec, Request, target_of
+from fogline_edge.serving.codec.fields import scan
 from tests.codec_messages import SCHEMAS, field, messages, requests
 
 ARRIVED = 1_762_000_000_000_001
@@ -321,3 +322,75 @@ def test_what_is_no_message_is_refused() -> None:
     for data in (b"", b"\xff", b"\n\x05m", b"\n\x01m\x3a\x7f"):
         with pytest.raises(InvalidInput):
             codec_of(SCHEMAS["rows"]).read(data, ARRIVED)
+
+
+# ------------------------------------------------------------------- every byte is looked at once
+
+BYTES = (0, 1, 2, 3, 0x0A, 0x10, 0x12, 0x1A, 0x20, 0x22, 0x28, 0x32, 0x3A, 0x7F, 0x80, 0xFF)
+
+
+def known_messages() -> dict[str, tuple[Schema, ModelInferRequest]]:
+    several = ModelInferRequest(model_name="m", id="id", model_version="1")
+    encode_inputs(
+        several,
+        {
+            "a": np.array([[1, 2], [3, 4]]),
+            "b": np.array([True, False]),
+            "c": np.ones((2, 4), np.uint8),
+        },
+    )
+    several.outputs.add(name="y")
+    bounded = ModelInferRequest(model_name="m")
+    encode_inputs(bounded, {"x": np.array([5, -5]), "s": np.zeros(2, np.float16)})
+    numbers = message_of("é", 2, event_time_us=1_762_000_000_000_000, timeout=300, priority=1)
+    numbers.parameters["priority"].uint64_param = 200
+    classes = message_of()
+    classes.outputs.add(name="label").parameters["classification"].int64_param = 2
+    return {
+        "several": (SCHEMAS["several"], several),
+        "bounded": (SCHEMAS["bounded"], bounded),
+        "numbers": (SCHEMAS["rows"], numbers),
+        "classes": (SCHEMAS["rows"], classes),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(known_messages()))
+def test_no_byte_of_a_known_message_can_change_unseen(name: str) -> None:
+    schema, message = known_messages()[name]
+    fast, slow = codec_of(schema), codec_of(schema, max_layouts=0)
+    data = message.SerializeToString()
+    fast.read(data, ARRIVED)
+    assert is_fast(fast, data)
+    for at in range(len(data)):
+        for byte in (*BYTES, data[at] ^ 1, data[at] ^ 0x80, data[at] ^ 0x40):
+            changed = data[:at] + bytes([byte]) + data[at + 1 :]
+            assert outcome(fast, changed) == outcome(slow, changed), (at, byte)
+        for changed in (data[:at], data[at:], data[:at] + data[at + 1 :], data[:at] + data):
+            assert outcome(fast, changed) == outcome(slow, changed), at
+
+
+@pytest.mark.parametrize("name", sorted(known_messages()))
+def test_fields_before_and_behind_a_known_message_are_seen(name: str) -> None:
+    schema, message = known_messages()[name]
+    data = message.SerializeToString()
+    extra = ModelInferRequest(model_name="m", model_version="1", id="other")
+    extra.parameters["timeout"].int64_param = 5
+    extra.parameters["own"].int64_param = 5
+    extra.outputs.add(name="y")
+    extra.raw_input_contents.append(b"ab")
+    parts = [data[s.start : s.end] for s in scan(data)]
+    others = [extra.SerializeToString()[s.start : s.end] for s in scan(extra.SerializeToString())]
+    fast, slow = codec_of(schema), codec_of(schema, max_layouts=0)
+    fast.read(data, ARRIVED)
+    for one in (*others, *parts, b"\xfa\x07\x00", b"\xf8\x07\x01", b"\x1a\x81\x00x"):
+        for at in range(len(parts) + 1):
+            changed = b"".join((*parts[:at], one, *parts[at:]))
+            for _ in range(2):
+                assert outcome(fast, changed) == outcome(slow, changed), (one, at)
+    for a in range(len(parts)):
+        for b in range(a):
+            swapped = list(parts)
+            swapped[a], swapped[b] = swapped[b], swapped[a]
+            changed = b"".join(swapped)
+            for _ in range(2):
+                assert outcome(fast, changed) == outcome(slow, changed), (a, b)

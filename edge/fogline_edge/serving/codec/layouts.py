@@ -13,6 +13,7 @@ bounds. Everything else is protobuf's.
 
 import threading
 from collections.abc import Sequence
+from itertools import dropwhile
 
 import numpy as np
 
@@ -31,7 +32,8 @@ _MAX_ONE_BYTES = 16 * 1024
 MAX_SAME_SIZE = 8
 """Layouts whose messages are equally long behind their parameters: each is tried in turn."""
 
-_NAME, _VERSION, _ID, _PARAMETERS, _INPUTS, _OUTPUTS, _RAW = range(1, 8)
+_NAME, _VERSION = 1, 2
+_INPUTS, _RAW = 5, 7
 _ID_TAG, _PARAMETERS_TAG, _KEY_TAG, _VALUE_TAG = 0x1A, 0x22, 0x0A, 0x12
 _INT64, _UINT64 = 0x10, 0x28
 _SHORT = 128
@@ -144,53 +146,45 @@ class Layouts:
     def learn(self, message: bytes, request: Request) -> None:
         """Keeps the layout of a message that was read as `request`, if it has one."""
         form = request.form
-        if (
-            not self._max
-            or not form.is_raw
-            or not form.is_stackable
-            or request.is_marked_final
-            or not message.startswith(self._head)
-        ):
+        if not self._max or not form.is_raw or not form.is_stackable:
             return
         try:
-            spans = list(scan(message))
-        except InvalidInput:
+            spans = list(dropwhile(lambda s: s.number < _INPUTS, scan(message)))
+        except InvalidInput:  # groups, which protobuf passes over
             return
         layout = self._layout(message, spans, request)
-        if layout is None:
-            return
-        raw_at, found = layout
-        self._keep(len(message) - raw_at, found)
+        if layout is not None:
+            self._keep(len(message) - spans[0].start, layout)
 
-    def _layout(
-        self, message: bytes, spans: Sequence[Span], request: Request
-    ) -> tuple[int, Layout] | None:
-        """The layout and where it begins, if the fields stand in order and are all known."""
+    def _layout(self, message: bytes, spans: list[Span], request: Request) -> Layout | None:
+        """The layout that begins at the first input.
+
+        None if the fields from there on are not inputs, outputs and raw contents in this order.
+        What stands before the first input is no part of a layout: `read` takes that apart itself.
+        """
         numbers = [s.number for s in spans]
-        if numbers != sorted(numbers) or any(
-            s.kind != BYTES or not _NAME <= s.number <= _RAW for s in spans
+        inputs, raws = numbers.count(_INPUTS), numbers.count(_RAW)
+        if (
+            not inputs
+            or inputs != raws
+            or numbers != sorted(numbers)
+            or numbers[0] != _INPUTS
+            or numbers[-1] != _RAW
+            or any(s.kind != BYTES for s in spans)
         ):
             return None
-        if any(numbers.count(n) > 1 for n in (_NAME, _VERSION, _ID)):
+        order = self._order(message, spans[:inputs])
+        at = spans[0].start
+        contents = spans[-raws:]
+        lead = message[at : contents[0].value]
+        if order is None or len(lead) > _MAX_ONE_BYTES:
             return None
-        inputs = [s for s in spans if s.number == _INPUTS]
-        raws = [s for s in spans if s.number == _RAW]
-        if not raws or len(raws) != len(inputs):
-            return None
-        at = inputs[0].start
-        first = raws[0].value
-        if first - at > _MAX_ONE_BYTES:
-            return None
-        order = self._order(message, inputs)
-        if order is None:
-            return None
-        lead = message[at:first]
-        kept = tuple((s.start - at, message[s.start : s.value]) for s in raws[1:])
-        cuts = tuple((raws[i].value - at, raws[i].end - at) for i in order)
-        return at, Layout(
+        kept = tuple((s.start - at, message[s.start : s.value]) for s in contents[1:])
+        cuts = tuple((contents[i].value - at, contents[i].end - at) for i in order)
+        return Layout(
             lead,
             kept,
-            cuts if len(cuts) > 1 else (),
+            cuts if raws > 1 else (),
             request.form,
             request.rows,
             dict(request.wanted) if request.wanted else None,
@@ -255,7 +249,6 @@ def _settings(message: bytes, at: int) -> tuple[int, _Settings]:
             or message[value + 1] != end - value - 2
             or message[value + 2] not in (_INT64, _UINT64)
             or key not in _KEYS
-            or key in found
         ):
             raise InvalidInput("a parameter of another form")
         found[key] = _number(message[value + 3 : end])
