@@ -118,7 +118,7 @@ class Shadows:
         except FoglineError as e:
             error = e
         finally:
-            entry.release(len(ran.jobs), len(ran.jobs) if error else 0)
+            entry.release(1, 1 if error else 0)  # acquired once, for the whole stack
         if self._listener is not None:
             self._listener(
                 Shadowed(
