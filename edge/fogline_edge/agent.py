@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fogline import topics
@@ -22,6 +23,7 @@ from fogline_edge.capture import Capture
 from fogline_edge.config import AgentConfig
 from fogline_edge.host import HostedInstaller, ModelHost
 from fogline_edge.install import Installer, ModelReport, Phase, load_identity
+from fogline_edge.install.qualify import qualify
 from fogline_edge.link import (
     DeviceKeys,
     ModelLine,
@@ -118,6 +120,7 @@ class Agent:
             clock=timer,
             config=settings.install,
             time_floor_s=lambda: self._outbox.time.floor_us // 1_000_000,
+            prove=partial(qualify, plan=settings.plan),
         )
         self._changed = threading.Event()
         self._stopping = threading.Event()

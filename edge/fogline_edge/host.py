@@ -1,50 +1,73 @@
 """Between the installer and serving: a version on the disk becomes one that answers, and back."""
 
-import gc
 import logging
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fogline.bundle import Manifest
+from msgspec.structs import replace
+
+from fogline.bundle import Bundle, Manifest, find_variant
 from fogline.desired import CapturePolicy, DesiredModel, DesiredState
 from fogline.errors import Corrupt, DeadlineExceeded, FoglineError
 from fogline.records import decode_json
-from fogline.runtime import ModelPlan, Session, Watchdog
+from fogline.runtime.interrupt import Watchdog
+from fogline.runtime.plan import ModelPlan
 from fogline.summaries import Reference
 from fogline_edge.capture import Capture
 from fogline_edge.install import Installed, Installer, Phase
-from fogline_edge.serving import Models, ServedModel
-from fogline_edge.serving.loading import check_schema
+from fogline_edge.serving.loading import Loading, ModelSource, variant_source
+from fogline_edge.serving.models import Models, ServedModel
+from fogline_edge.serving.pipelines import Branches, Surroundings, load_bundled_pipeline
+from fogline_edge.serving.residency import Residency, Source
+
+LOAD_S = 600.0
+"""Longest wait for a load, with all that leaves memory before it."""
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosting:
+    """How installed versions are run.
+
+    Attributes:
+        plan: What the operator decided, his threads above all.
+        drain_s: Longest wait for calls to a model that is taken away.
+    """
+
+    plan: ModelPlan
+    drain_s: float
+
+
 class ModelHost:
-    """Loads versions for `Models`, and tells capture about each before it answers.
+    """Brings versions to serve through residency, and tells capture about each before it answers.
 
     Args:
         models: What serving answers from.
+        residency: Which of it is in memory.
         capture: Gets each version's policy and reference first.
         desired: The desired state now, for capture policies.
-        plan: How to run models.
-        drain_s: Longest wait for calls to an old version.
+        hosting: How to run models.
     """
 
     def __init__(
         self,
         models: Models,
+        residency: Residency,
         capture: Capture,
         desired: Callable[[], DesiredState | None],
-        *,
-        plan: ModelPlan,
-        drain_s: float,
+        hosting: Hosting,
     ) -> None:
         self._models = models
+        self._residency = residency
         self._capture = capture
         self._desired = desired
-        self._plan = plan
-        self._drain_s = drain_s
+        self._hosting = hosting
         self._watchdog = Watchdog()
+        self._branches = Branches()
         self._installed: dict[str, Installed] = {}
         self._observed: dict[str, tuple[str, CapturePolicy]] = {}
         """By name: the digest that capture knows of, and under which policy."""
@@ -53,56 +76,93 @@ class ModelHost:
     def activate(self, installed: Installed) -> None:
         """Lets a version answer to its name in place of the former one, without a gap.
 
+        The former one ends its requests on its own and leaves; what leaves memory to make room for
+        either is loaded again when it is asked for.
+
         Raises:
             FoglineError: it cannot be loaded, and what served before still does.
         """
-        label = f"model {installed.name}@{installed.version}"
-        session = Session.open(installed.model, self._plan, label=label, watchdog=self._watchdog)
-        try:
-            check_schema(installed.manifest.schema, session, label)
-            self._observe(installed, self._policy_of(installed))
-            served = ServedModel(
-                name=installed.name,
-                version=installed.version,
-                schema=installed.manifest.schema,
-                runner=session,
-                plan=self._plan,
-                variant=installed.variant,
-                digest=installed.digest,
-                generation=installed.generation,
-            )
-            old = self._models.swap(installed.name, served, drain_s=self._drain_s)
-        except DeadlineExceeded as e:  # the new one answers; the old one's last calls keep it alive
-            _log.warning("old version still has calls", extra={"reason": str(e)})
-            old = None
-        except BaseException:
-            session.close()
-            raise
-        self._installed[installed.name] = installed
-        _release(old)
+        source = self._source(installed)
+        self._observe(installed, self._policy_of(installed))
+        name = installed.name
+        self._models.set_visible(name, visible=self._is_visible(name))
+        done = _Done()
+        self._residency.replace(name, (source,), done, active=installed.version)
+        done.wait(LOAD_S, f"model {name}@{installed.version}")
+        self._installed[name] = installed
 
     def deactivate(self, name: str) -> None:
         """Stops answering for a model."""
         self._observed.pop(name, None)
         self._unobserved.discard(name)
-        installed = self._installed.pop(name, None)
-        if installed is None:
+        if self._installed.pop(name, None) is None:
             return
+        done = _Done()
+        self._residency.replace(name, (), done)
         try:
-            _release(self._models.remove(name, installed.version, drain_s=self._drain_s))
+            done.wait(self._hosting.drain_s, f"calls to {name}")
         except DeadlineExceeded as e:
-            _log.warning("removed version still has calls", extra={"reason": str(e)})
+            _log.warning("removed model still has calls", extra={"reason": str(e)})
 
     def follow(self, model: DesiredModel) -> None:
-        """Applies a changed capture policy, or one that failed, to a version that serves."""
+        """Applies what changed of a model that serves, but for its version."""
         installed = self._installed.get(model.name)
         if installed is None or installed.digest != model.manifest:
             return
+        self._models.set_visible(model.name, visible=model.visible)
         if self._observed.get(model.name) != (installed.digest, model.capture):
             self._observe(installed, model.capture)
 
     def close(self) -> None:
+        self._residency.close()
+        self._branches.close()
         self._watchdog.close()
+
+    def _source(self, installed: Installed) -> Source:
+        bundle = Bundle(
+            folder=installed.folder, manifest=installed.manifest, digest=installed.digest
+        )
+        if find_variant(installed.manifest, installed.variant).is_pipeline:
+            return self._pipeline_source(bundle, installed)
+        return variant_source(
+            bundle,
+            Loading(watchdog=self._watchdog, plan=self._hosting.plan),
+            name=installed.name,
+            version=installed.version,
+            variant=installed.variant,
+            generation=installed.generation,
+            plan=self._plan_of(installed),
+        )
+
+    def _plan_of(self, installed: Installed) -> ModelPlan:
+        """As it was qualified; with other threads than then, what was measured does not hold."""
+        plan = self._hosting.plan
+        measured = installed.plan
+        return measured if measured is not None and measured.threads == plan.threads else plan
+
+    def _pipeline_source(self, bundle: Bundle, installed: Installed) -> Source:
+        around = Surroundings(
+            models=self._models, branches=self._branches, watchdog=self._watchdog
+        )
+
+        def open_it(_: ModelPlan) -> ServedModel:
+            return load_bundled_pipeline(
+                bundle,
+                installed.variant,
+                around,
+                name=installed.name,
+                version=installed.version,
+                generation=installed.generation,
+            )
+
+        return ModelSource(
+            installed.name,
+            installed.version,
+            files=(installed.model,),
+            prove=ModelPlan,
+            open_=open_it,
+            plan=ModelPlan(),
+        )
 
     def _observe(self, installed: Installed, policy: CapturePolicy) -> None:
         """Tells capture; where the outbox cannot take it now, `follow` tries again.
@@ -129,9 +189,16 @@ class ModelHost:
 
     def _policy_of(self, installed: Installed) -> CapturePolicy:
         """The desired one; a last-known-good version keeps that of the model's wanted version."""
+        wanted = self._wanted(installed.name)
+        return CapturePolicy() if wanted is None else wanted.capture
+
+    def _is_visible(self, name: str) -> bool:
+        wanted = self._wanted(name)
+        return wanted is None or wanted.visible
+
+    def _wanted(self, name: str) -> DesiredModel | None:
         state = self._desired()
-        wanted = () if state is None else state.models
-        return next((m.capture for m in wanted if m.name == installed.name), CapturePolicy())
+        return None if state is None else next((m for m in state.models if m.name == name), None)
 
 
 class HostedInstaller:
@@ -157,6 +224,25 @@ class HostedInstaller:
         self._installer.tick()
 
 
+class _Done:
+    """A residency's `then` that a thread waits for."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._error: FoglineError | None = None
+
+    def __call__(self, error: FoglineError | None) -> None:
+        self._error = error
+        self._told.set()
+
+    def wait(self, timeout_s: float, what: str) -> None:
+        """Raises what it was told, or `DeadlineExceeded`."""
+        if not self._told.wait(timeout_s):
+            raise DeadlineExceeded(f"{what}: not done after {timeout_s:.0f} s")
+        if self._error is not None:
+            raise self._error
+
+
 def _reference(folder: Path, manifest: Manifest) -> Reference:
     """The bundle's reference; an empty one counts requests and rows alone. Raises `Corrupt`."""
     if not manifest.reference:
@@ -166,10 +252,3 @@ def _reference(folder: Path, manifest: Manifest) -> Reference:
     except OSError as e:
         raise Corrupt(f"{manifest.reference}: {e.strerror}") from e
     return decode_json(data, Reference, manifest.reference)
-
-
-def _release(old: ServedModel | None) -> None:
-    """Closes a drained version's session and lets its memory go now, not at some later cycle."""
-    if old is not None:
-        old.runner.close()
-        gc.collect()

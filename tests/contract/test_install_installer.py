@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from fogline.desired import DesiredModel
 from fogline.errors import Conflict, InvalidInput
 from fogline.records import convert
+from fogline.runtime import ModelPlan
+from fogline.runtime.fingerprint import fingerprint
 from fogline_edge.install import Installer, Phase
 from fogline_edge.install.attempts import AttemptBounds
 from fogline_edge.install.fetch.messages import FetchBounds
@@ -472,3 +474,61 @@ def test_only_proof_leads_to_serving() -> None:
     assert before == {Phase.QUALIFYING}
     ways = {(p, e) for (p, e), to in MOVES.items() if to is Phase.ACTIVE and e is not Event.SERVES}
     assert ways == {(Phase.ACTIVATING, Event.ACTIVATED)}
+
+
+# ------------------------------------------------------------ measured plans
+
+
+HERE = ModelPlan(placement="loop", max_stack=64, one_row_us=9.0, measured_on=fingerprint())
+
+
+def test_the_measured_plan_goes_along_and_is_there_after_a_restart(
+    device: Device, versions: list[DesiredModel]
+) -> None:
+    device.refusals[versions[1].manifest] = Verdict(plan=HERE)
+    proved(device, versions[1]).close()
+    assert device.serving["rain"].plan == HERE
+    device.on_prove = lambda: pytest.fail("a plan that holds is not measured again")
+    device.start().boot()
+    assert device.serving["rain"].plan == HERE
+
+
+def test_a_plan_of_another_build_is_measured_again_once(
+    device: Device, versions: list[DesiredModel]
+) -> None:
+    device.refusals[versions[1].manifest] = Verdict(plan=replace(HERE, measured_on="another"))
+    proved(device, versions[1]).close()
+    stale = device.serving["rain"].plan
+    assert stale is not None
+    assert (stale.placement, stale.max_stack) == ("auto", 1)
+    device.refusals[versions[1].manifest] = Verdict(plan=HERE)
+    device.start().boot()
+    assert device.serving["rain"].plan == HERE
+    device.on_prove = lambda: pytest.fail("it was measured already")
+    device.start().boot()
+    assert device.serving["rain"].plan == HERE
+
+
+def test_a_version_that_does_not_hold_under_another_build_gives_way(
+    device: Device, versions: list[DesiredModel]
+) -> None:
+    device.refusals[versions[1].manifest] = Verdict(plan=HERE)
+    device.refusals[versions[2].manifest] = Verdict(plan=replace(HERE, measured_on="another"))
+    installer = proved(device, versions[1])
+    assert installer.install(versions[2], 2).phase is Phase.ACTIVE
+    installer.close()
+    device.refusals[versions[2].manifest] = Verdict(reason="golden_mismatch: other kernels")
+    (restored,) = device.start().boot()
+    assert restored.version == 1
+    assert "does not hold here" in device.reports[-1].reason
+
+
+def test_a_version_that_cannot_be_judged_now_serves_without_stacks(
+    device: Device, versions: list[DesiredModel]
+) -> None:
+    device.refusals[versions[1].manifest] = Verdict(plan=replace(HERE, measured_on="another"))
+    proved(device, versions[1]).close()
+    device.refusals[versions[1].manifest] = Verdict(reason="no child", is_transient=True)
+    (restored,) = device.start().boot()
+    assert restored.plan is not None
+    assert (restored.plan.placement, restored.plan.max_stack) == ("auto", 1)

@@ -16,9 +16,11 @@ from onnx import TensorProto, helper
 from fogline.bundle import BundleDraft, GoldenCase, Tolerance, VariantDraft, write_bundle
 from fogline.clock import SystemClock, wait_until
 from fogline.records import canonical_json, to_plain
+from fogline.runtime import ModelPlan
+from fogline.runtime.fingerprint import fingerprint
 from fogline.schema import Field, Schema
 from fogline_edge.install import Installed, Installer, Phase
-from fogline_edge.install.qualify import Verdict, qualify
+from fogline_edge.install.qualify import qualify
 from fogline_edge.install.store import HeldVersion, VersionKey
 from tests.models import save_constant, save_custom_domain, save_graph, save_slow_loop, tensor
 from tests.signed_hubs import SignedHub, make_hub, serving
@@ -57,7 +59,20 @@ def held(folder: Path, model: Path, *cases: GoldenCase, schema: Schema = FIELDS)
 def test_a_model_that_answers_as_it_should_passes(tmp_path: Path) -> None:
     model = save_constant(tmp_path / "m.onnx", 7)
     version = held(tmp_path / "b", model, case(7), case(7, x=X), case(7.001, absolute=0.01))
-    assert qualify(version, *BUDGETS) == Verdict()
+    verdict = qualify(version, *BUDGETS)
+    assert (verdict.reason, verdict.is_transient) == ("", False)
+    assert verdict.plan is not None
+    assert verdict.plan.is_measured
+    assert verdict.plan.max_stack > 1
+    assert verdict.plan.memory is not None
+
+
+def test_what_the_operator_set_stays_in_the_measured_plan(tmp_path: Path) -> None:
+    version = held(tmp_path / "b", save_constant(tmp_path / "m.onnx", 7), case(7))
+    asked = ModelPlan(threads=2, max_delay_us=300)
+    plan = qualify(version, *BUDGETS, asked).plan
+    assert plan is not None
+    assert (plan.threads, plan.max_delay_us) == (2, 300)
 
 
 def test_a_model_that_answers_otherwise_does_not(tmp_path: Path) -> None:
@@ -191,6 +206,9 @@ def test_with_real_children_a_good_version_serves_and_a_wrong_one_never(
     assert report.phase is Phase.REJECTED
     assert report.reason.startswith("golden_mismatch")
     assert [one.version for one in serves] == [1]
+    measured = serves[0].plan
+    assert measured is not None
+    assert measured.measured_on == fingerprint()
     assert (
         canonical_json(to_plain(serves[0].manifest))
         == (serves[0].folder / "manifest.json").read_bytes()

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from fogline import __version__
 from fogline.bundle import find_variant
 from fogline.clock import Clock
@@ -22,6 +24,7 @@ from fogline.durable import make_private_folder
 from fogline.errors import Exhausted, FoglineError, Unavailable, Untrusted
 from fogline.failpoints import reach
 from fogline.identity import Identity
+from fogline.runtime.fingerprint import fingerprint, still_holding
 from fogline_edge.install.board import Board
 from fogline_edge.install.fetch.messages import (
     DeviceProfile,
@@ -34,7 +37,7 @@ from fogline_edge.install.fetching import run_fetch
 from fogline_edge.install.ledger import Ledger
 from fogline_edge.install.machine import LinuxMachine, Machine
 from fogline_edge.install.phases import Event
-from fogline_edge.install.qualify import Qualify, qualify
+from fogline_edge.install.qualify import Qualify, Verdict, qualify
 from fogline_edge.install.records import InstallConfig, Installed, ModelReport
 from fogline_edge.install.state import Candidate, ModelState, StateFile
 from fogline_edge.install.store import HeldVersion, Store
@@ -101,6 +104,7 @@ class Installer:
             agent_version=agent_version,
             bounds=self._config.attempts,
         )
+        self._here = fingerprint()
         self._serving: dict[str, Installed] = {}
         self._busy = threading.Lock()
 
@@ -144,8 +148,12 @@ class Installer:
             # Damage is the disk's fault, not the version's: it may be fetched again.
             self._store.remove(candidate.key)
             return f"version {candidate.version} is damaged on this device's disk: {e}"
+        candidate, reason = self._measured_here(name, candidate, held)
+        if reason:
+            self._ledger.reject(name, candidate.digest, candidate.generation, reason)
+            return reason
         self._ledger.mark(name, candidate.digest, "serve")
-        installed = _installed(name, candidate, held)
+        installed = self._installed(name, candidate, held)
         try:
             self._activate(installed)
         except TRANSIENT as e:
@@ -158,6 +166,26 @@ class Installer:
         self._serving[name] = installed
         self._ledger.begin_probation(name, candidate.digest)
         return ""
+
+    def _measured_here(
+        self, name: str, candidate: Candidate, held: HeldVersion
+    ) -> tuple[Candidate, str]:
+        """Proves a version anew whose plan another build or processor measured.
+
+        Returns:
+            The candidate with its plan of here, and why it does not hold here; a version that
+            cannot be judged now serves as it is, nothing stacked.
+        """
+        if candidate.plan is None or candidate.plan.measured_on == self._here:
+            return candidate, ""
+        try:
+            verdict = self._prove_held(name, candidate, held)
+        except TRANSIENT as e:
+            _log.warning("not measured anew", extra={"model": name, "reason": str(e)})
+            return candidate, ""
+        if verdict.reason:
+            return candidate, f"version {candidate.version} does not hold here: {verdict.reason}"
+        return self._ledger.measured(name, candidate, verdict.plan), ""
 
     def _note_restored(
         self, name: str, wanted: Candidate, candidate: Candidate, reason: str
@@ -222,14 +250,14 @@ class Installer:
         candidate = _candidate(desired, generation, result)
         held = self._store.assemble(candidate.key)
         self._board.wanted(desired, Event.FETCHED, variant=candidate.variant)
-        reason = self._refusal_of(desired.name, candidate, held)
-        if reason:
-            return self._refuse(desired, candidate, reason)
+        verdict = self._prove_held(desired.name, candidate, held)
+        if verdict.reason:
+            return self._refuse(desired, candidate, verdict.reason)
         self._board.wanted(desired, Event.QUALIFIED, variant=candidate.variant)
-        return self._let_serve(desired, candidate, held)
+        return self._let_serve(desired, replace(candidate, plan=verdict.plan), held)
 
-    def _refusal_of(self, name: str, candidate: Candidate, held: HeldVersion) -> str:
-        """Why qualification refuses the version; empty if it passed.
+    def _prove_held(self, name: str, candidate: Candidate, held: HeldVersion) -> Verdict:
+        """What qualification finds out.
 
         Raises:
             Exhausted: it could not be judged now.
@@ -243,13 +271,13 @@ class Installer:
         if verdict.is_transient:
             self._ledger.unmark(name)
             raise Exhausted(verdict.reason)
-        return verdict.reason
+        return verdict
 
     def _let_serve(
         self, desired: DesiredModel, candidate: Candidate, held: HeldVersion
     ) -> ModelReport:
         self._ledger.mark(desired.name, candidate.digest, "activate")
-        installed = _installed(desired.name, candidate, held)
+        installed = self._installed(desired.name, candidate, held)
         reach("install.before_activate")
         try:
             self._activate(installed)
@@ -293,6 +321,21 @@ class Installer:
             used_bytes=self._store.used_bytes(),
             time_floor_s=self._time_floor_s(),
             bounds=self._config.fetch,
+        )
+
+    def _installed(self, name: str, candidate: Candidate, held: HeldVersion) -> Installed:
+        variant = find_variant(held.manifest, candidate.variant)
+        plan = candidate.plan
+        return Installed(
+            name=name,
+            version=candidate.version,
+            digest=candidate.digest,
+            variant=candidate.variant,
+            generation=candidate.generation,
+            folder=held.folder,
+            model=held.folder / variant.file,
+            manifest=held.manifest,
+            plan=None if plan is None else still_holding(plan, self._here),
         )
 
     def _model_memory(self) -> int:
@@ -344,18 +387,4 @@ def _candidate(desired: DesiredModel, generation: int, fetched: Fetched) -> Cand
         digest=desired.manifest,
         variant=fetched.variant,
         generation=generation,
-    )
-
-
-def _installed(name: str, candidate: Candidate, held: HeldVersion) -> Installed:
-    variant = find_variant(held.manifest, candidate.variant)
-    return Installed(
-        name=name,
-        version=candidate.version,
-        digest=candidate.digest,
-        variant=candidate.variant,
-        generation=candidate.generation,
-        folder=held.folder,
-        model=held.folder / variant.file,
-        manifest=held.manifest,
     )

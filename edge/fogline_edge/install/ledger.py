@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from fogline.clock import Clock
 from fogline.errors import Corrupt
+from fogline.runtime.plan import ModelPlan
 from fogline_edge.install.attempts import AttemptBounds, settle
 from fogline_edge.install.machine import Machine
 from fogline_edge.install.state import (
@@ -148,6 +149,19 @@ class Ledger:
         """A boot had to take another version than the last active one."""
         with self._lock:
             self._save(replace(self._state.get(name), active=candidate))
+
+    def measured(self, name: str, candidate: Candidate, plan: ModelPlan | None) -> Candidate:
+        """The candidate with a plan that was measured anew, wherever it is remembered."""
+        found = replace(candidate, plan=plan)
+        with self._lock:
+            model = self._state.get(name)
+            active, good = (
+                replace(c, plan=plan) if c is not None and c.key == candidate.key else c
+                for c in (model.active, model.good)
+            )
+            marker = self._probation_marker(name)
+            self._save(replace(model, active=active, good=good, marker=marker))
+        return found
 
     def drop_good(self, name: str) -> bool:
         """Gives up the last good version for room; only where the active one is confirmed."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fogline.bundle import Bundle
 from fogline.errors import FoglineError
+from fogline.records import to_plain
+from fogline.runtime.plan import ModelPlan
 from fogline_edge.install.store import HeldVersion
 
 _log = logging.getLogger(__name__)
@@ -18,14 +20,20 @@ class Verdict:
     reason: str = ""
     is_transient: bool = False
     """The device could not judge now; the version is not to blame."""
+    plan: ModelPlan | None = None
+    """As it was measured, of a version that may serve."""
 
 
 Qualify = Callable[[HeldVersion, int, float], Verdict]
 """Takes the version, the bytes of memory that it may hold, and the seconds that it may take."""
 
 
-def qualify(held: HeldVersion, memory_bytes: int, timeout_s: float) -> Verdict:
+def qualify(
+    held: HeldVersion, memory_bytes: int, timeout_s: float, plan: ModelPlan | None = None
+) -> Verdict:
     """Holds a version against its manifest, its golden cases and what the device can give it.
+
+    What is not measured of `plan`, such as its threads, stays as the operator set it.
 
     A child that crashes, hangs or takes too much memory rejects its version as surely as a wrong
     answer does; that the machine could not start one does not.
@@ -37,7 +45,7 @@ def qualify(held: HeldVersion, memory_bytes: int, timeout_s: float) -> Verdict:
     budgets = Budgets(memory_bytes=memory_bytes, timeout_s=timeout_s)
     bundle = Bundle(folder=held.folder, manifest=held.manifest, digest=held.key.digest)
     try:
-        found = prove_variant(bundle, held.key.variant, budgets=budgets)
+        found = prove_variant(bundle, held.key.variant, plan=plan, budgets=budgets)
     except FoglineError as e:
         return Verdict(reason=str(e), is_transient=True)
     _log.info(
@@ -48,6 +56,10 @@ def qualify(held: HeldVersion, memory_bytes: int, timeout_s: float) -> Verdict:
             "golden_cases": found.golden_cases,
             "latency_us_p50": found.one_row.us_p50 if found.one_row is not None else None,
             "peak_memory_bytes": found.peak_memory_bytes,
+            "placement": found.plan.placement if found.plan is not None else None,
+            "stack": to_plain(found.stack),
         },
     )
-    return Verdict(reason="" if found.is_accepted else f"{found.reason}: {found.detail}")
+    if not found.is_accepted:
+        return Verdict(reason=f"{found.reason}: {found.detail}")
+    return Verdict(plan=found.plan)

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from fogline.bundle import Manifest
 from fogline.records import Record
+from fogline.runtime.plan import ModelPlan
 from fogline_edge.install.attempts import AttemptBounds
 from fogline_edge.install.fetch.messages import FetchBounds
 from fogline_edge.install.phases import Phase
@@ -32,6 +33,8 @@ class Installed:
     model: Path
     """The ONNX file; its external data lies where it expects it."""
     manifest: Manifest
+    plan: ModelPlan | None = None
+    """How to run it, as measured here; None: not measured by this build on this processor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

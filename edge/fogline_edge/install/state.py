@@ -15,6 +15,7 @@ from fogline.desired import Digest, Name, Positive
 from fogline.durable import write_durably
 from fogline.errors import Exhausted
 from fogline.records import Record, canonical_json, decode_json
+from fogline.runtime.plan import ModelPlan
 from fogline_edge.install.store import VersionKey
 
 MAX_MODELS = 64
@@ -34,6 +35,8 @@ class Candidate(Record, frozen=True, kw_only=True):
     generation: Positive
     is_confirmed: bool = False
     """It has served for the whole probation once."""
+    plan: ModelPlan | None = None
+    """What qualification measured on this device; None where it did not come to that."""
 
     @property
     def key(self) -> VersionKey:

@@ -62,6 +62,8 @@ class ModelPlan(Record, frozen=True, kw_only=True):
     """Time of each further row of the same run, microseconds; 0 with `one_row_us` 0: not known."""
     memory: MemoryNeed | None = None
     """None: not measured."""
+    measured_on: Annotated[str, Meta(max_length=256)] = ""
+    """`fingerprint()` of where it was measured; empty: nowhere."""
 
     @property
     def is_measured(self) -> bool:

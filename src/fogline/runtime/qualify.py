@@ -28,6 +28,7 @@ from fogline.errors import (
 )
 from fogline.records import MAX_JSON_BYTES, canonical_json, decode_json
 from fogline.runtime.bounds import undeclared_bounds
+from fogline.runtime.fingerprint import fingerprint
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.golden import check_golden
 from fogline.runtime.graph import GraphFacts, inspect_graph
@@ -164,7 +165,8 @@ class Proof:
         """Measures the plan that was asked for, and others where that may pay."""
         self._enter("measuring")
         rehearsal = rehearse(session, subject)
-        first, one = measure_plan(session, self._request.plan, subject, rehearsal, growth)
+        asked = replace(self._request.plan, measured_on=fingerprint())
+        first, one = measure_plan(session, asked, subject, rehearsal, growth)
         rows = rehearsal.rows
         if rows is not None and rows.is_batch:
             self._note(one_row=one)

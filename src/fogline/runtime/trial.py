@@ -112,8 +112,7 @@ def measure_plan(
         is_sized=subject.is_sized,
     )
     trial = prove_plan(session, replace(plan, placement=placement), one.us_p50, subject, rows)
-    memory = growth.need(rows.size_bytes)
-    return replace_plan(trial, memory=memory), one
+    return replace_plan(trial, memory=growth.need(rows.size_bytes)), one
 
 
 def prove_plan(
