@@ -344,12 +344,14 @@ def known_messages() -> dict[str, tuple[Schema, ModelInferRequest]]:
     encode_inputs(bounded, {"x": np.array([5, -5]), "s": np.zeros(2, np.float16)})
     numbers = message_of("é", 2, event_time_us=1_762_000_000_000_000, timeout=300, priority=1)
     numbers.parameters["priority"].uint64_param = 200
+    event = message_of("id", 1, event_time_us=1_762_000_000_000_000)
     classes = message_of()
     classes.outputs.add(name="label").parameters["classification"].int64_param = 2
     return {
         "several": (SCHEMAS["several"], several),
         "bounded": (SCHEMAS["bounded"], bounded),
         "numbers": (SCHEMAS["rows"], numbers),
+        "event time": (SCHEMAS["rows"], event),
         "classes": (SCHEMAS["rows"], classes),
     }
 

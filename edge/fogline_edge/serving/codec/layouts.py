@@ -20,9 +20,9 @@ import numpy as np
 from fogline.errors import InvalidInput
 from fogline.schema import Schema, is_within
 from fogline.tensors import DATATYPES, is_bool
-from fogline_edge.serving.codec import parameters
 from fogline_edge.serving.codec.fields import BYTES, Span, delimited, scan
 from fogline_edge.serving.codec.request import Form, Request
+from fogline_edge.serving.codec.settings import PARAMETERS_TAG, read_settings
 from fogline_edge.serving.codec.wanted import Wanted
 
 MAX_LAYOUT_BYTES = 256 * 1024
@@ -34,8 +34,7 @@ MAX_SAME_SIZE = 8
 
 _NAME, _VERSION = 1, 2
 _INPUTS, _RAW = 5, 7
-_ID_TAG, _PARAMETERS_TAG, _KEY_TAG, _VALUE_TAG = 0x1A, 0x22, 0x0A, 0x12
-_INT64, _UINT64 = 0x10, 0x28
+_ID_TAG = 0x1A
 _SHORT = 128
 """Lengths below this take one byte."""
 
@@ -112,8 +111,8 @@ class Layouts:
                 ident = message[start:at]
                 if message[start - 1] >= _SHORT or not (ident.isascii() or ident.decode()):
                     return None
-            if message[at] == _PARAMETERS_TAG:
-                at, settings = _settings(message, at)
+            if message[at] == PARAMETERS_TAG:
+                at, settings = read_settings(message, at)
         except (IndexError, UnicodeDecodeError, InvalidInput):
             return None
         for layout in self._by_size.get(len(message) - at, ()):
@@ -224,62 +223,3 @@ class Layouts:
             self._by_size[size] = left
         self._count -= len(layouts)
         self._bytes -= sum(o.size_bytes for o in layouts)
-
-
-_Settings = tuple[int | None, float | None, int]
-"""Event time, timeout and priority, as of a `Request`; no event time where there is none."""
-
-
-def _settings(message: bytes, at: int) -> tuple[int, _Settings]:
-    """Where the parameters that begin at `at` end, and what they say.
-
-    Raises:
-        InvalidInput: they are not all plain numbers of the ones known here, or cannot be right.
-        IndexError: the message ends.
-    """
-    found: dict[bytes, int] = {}
-    while message[at] == _PARAMETERS_TAG:
-        end = at + 2 + message[at + 1]
-        value = at + 4 + message[at + 3]
-        key = message[at + 4 : value]
-        if (
-            message[at + 1] >= _SHORT
-            or message[at + 2] != _KEY_TAG
-            or message[value] != _VALUE_TAG
-            or message[value + 1] != end - value - 2
-            or message[value + 2] not in (_INT64, _UINT64)
-            or key not in _KEYS
-        ):
-            raise InvalidInput("a parameter of another form")
-        found[key] = _number(message[value + 3 : end])
-        at = end
-    event_us = found.get(_EVENT_TIME)
-    return at, (
-        None if event_us is None else parameters.check_event_us(event_us),
-        parameters.check_timeout(found.get(_TIMEOUT, 0)),
-        parameters.check_priority(found.get(_PRIORITY, 0)),
-    )
-
-
-_EVENT_TIME = parameters.EVENT_TIME.encode()
-_TIMEOUT = parameters.TIMEOUT.encode()
-_PRIORITY = parameters.PRIORITY.encode()
-_KEYS = frozenset((_EVENT_TIME, _TIMEOUT, _PRIORITY))
-_MORE = 0x8080_8080_8080_8080
-"""The bit of each byte of a varint that says that another one follows."""
-
-
-def _number(data: bytes) -> int:
-    """The varint that `data` is: seven bits of each byte, moved together in three steps.
-
-    Raises:
-        InvalidInput: it is none, or has more than eight bytes.
-    """
-    size = len(data)
-    bits = int.from_bytes(data, "little")
-    if not 1 <= size <= 8 or bits & _MORE != _MORE & ((1 << 8 * (size - 1)) - 1):
-        raise InvalidInput("a parameter of another form")
-    bits &= 0x7F7F_7F7F_7F7F_7F7F
-    bits = (bits & 0x007F_007F_007F_007F) | (bits & 0x7F00_7F00_7F00_7F00) >> 1
-    bits = (bits & 0x0000_3FFF_0000_3FFF) | (bits & 0x3FFF_0000_3FFF_0000) >> 2
-    return (bits & 0x0000_0000_0FFF_FFFF) | (bits & 0x0FFF_FFFF_0000_0000) >> 4
