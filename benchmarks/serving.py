@@ -16,14 +16,13 @@ question. CPU is the user and system time of the server's whole process tree fro
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.serving_rig import cache, peers, processes, report, workloads
+from benchmarks.serving_rig import cache, cores, peers, processes, report, workloads
 from benchmarks.serving_rig.bars import UVLOOP, Evidence, bars
 from benchmarks.serving_rig.load import Load, Measured, measure
 from benchmarks.serving_rig.peers import Peer, Place, Running
@@ -94,9 +93,6 @@ class Benchmark:
         self._folder = folder
         self._extent = extent
         self._chosen = chosen
-        cores = sorted(os.sched_getaffinity(0))
-        self._server_cores = cores[:1] if len(cores) > 1 else []
-        self._load_cores = cores[1:2]
         self.evidence = Evidence()
 
     def run(self) -> None:
@@ -143,7 +139,7 @@ class Benchmark:
                 pair = peers.make_pair(self._folder) if is_tls else None
                 for i in range(self._extent.repetitions):
                     place = self._place(workload, pair)
-                    running = peers.running(peer, place, self._server_cores)
+                    running = peers.running(peer, place, cores.server())
                     if i + 1 < self._extent.repetitions:
                         with running as server:
                             self._started(server, workload)
@@ -177,7 +173,7 @@ class Benchmark:
             in_flight=cell.in_flight,
             seconds=self._extent.seconds,
             tls=server.is_tls,
-            cores=self._load_cores,
+            cores=cores.load(),
         )
         found = measure(load, server.pid)
         self.evidence.add(cell, server.peer.label, found)
@@ -188,7 +184,7 @@ class Benchmark:
             )
 
     def _raw(self, workload: Workload, cell: Cell) -> Measured:
-        return raw(workload, cell.kind, self._folder, 1, self._extent.seconds, self._server_cores)
+        return raw(workload, cell.kind, self._folder, 1, self._extent.seconds, cores.server())
 
     def _skip(self, what: str, why: Exception) -> None:
         told = f"{what}: {why}"

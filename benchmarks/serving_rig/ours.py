@@ -1,6 +1,6 @@
 """A server as the agent puts it together, less the hub: capture on an outbox of its own.
 
-    python -m benchmarks.serving_rig.ours PORT FOLDER BUNDLE... [--front F] [--asyncio] [--tls CERTIFICATE KEY]
+    python -m benchmarks.serving_rig.ours PORT FOLDER BUNDLE... [--front F] [--tls CERTIFICATE KEY]
 
 Every answer is validated, counted, summarised and sampled, as on a device. Bundles are loaded as
 the agent loads what it has installed before, which was proved then.
@@ -47,7 +47,7 @@ def main() -> None:
     capture.start()
     models = Models()
     for bundle in given.bundles:
-        models.add(_load(bundle, capture))
+        models.add(load_bundle(bundle, capture))
     tls = Tls(certificate=given.tls[0], key=given.tls[1]) if given.tls else None
     server = Server(
         (Listener(address=Address("127.0.0.1", given.port), tls=tls),),
@@ -63,16 +63,17 @@ def main() -> None:
     outbox.close()
 
 
-def _load(folder: Path, capture: Capture) -> ServedModel:
+def load_bundle(folder: Path, capture: Capture, version: int = 1) -> ServedModel:
+    """A bundle as the agent activates it: with the plan that qualification measured."""
     bundle = read_bundle(folder)
     manifest = bundle.manifest
-    plan = ModelPlan(placement="loop", max_stack=64, one_row_us=12.0, row_us=0.3)
+    plan = decode_json(folder.with_suffix(".plan").read_bytes(), ModelPlan, "plan")
     session = Session.open(bundle.path(find_variant(manifest).file), plan)
     data = bundle.path(manifest.reference).read_bytes()
     reference = decode_json(data, Reference, manifest.reference)
-    capture.set_policy(manifest.name, 1, CapturePolicy(), reference, manifest.schema)
+    capture.set_policy(manifest.name, version, CapturePolicy(), reference, manifest.schema)
     return ServedModel(
-        name=manifest.name, version=1, schema=manifest.schema, runner=session, plan=plan
+        name=manifest.name, version=version, schema=manifest.schema, runner=session, plan=plan
     )
 
 

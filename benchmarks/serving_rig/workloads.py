@@ -16,10 +16,11 @@ import numpy as np
 from msgspec import structs
 
 from benchmarks.serving_rig import cache
-from fogline.bundle import BundleDraft, GoldenCase, VariantDraft, write_bundle
+from fogline.bundle import BundleDraft, GoldenCase, VariantDraft, read_bundle, write_bundle
 from fogline.bundle.golden import Tolerance
 from fogline.records import canonical_json
 from fogline.runtime import ModelPlan, Session
+from fogline.runtime.prove import prove_variant
 from fogline.schema import Field, Schema
 from fogline.summaries import Reference, build_reference
 from fogline.tensors import Array, encode_inputs
@@ -195,6 +196,15 @@ def _write_bundle(
         reference=canonical_json(reference),
     )
     write_bundle(folder, draft)
+    found = prove_variant(read_bundle(folder), "fp32", plan=ModelPlan())
+    if found.plan is None:
+        raise RuntimeError(f"{name} does not qualify: {found.reason} {found.detail}")
+    plan_of(folder).write_bytes(canonical_json(found.plan))
+
+
+def plan_of(bundle: Path) -> Path:
+    """Where the plan stands that qualification measured on this machine."""
+    return bundle.with_suffix(".plan")
 
 
 def _with_role(output: Field) -> Field:
