@@ -21,7 +21,7 @@ from fogline.wire import fleet_pb2
 from fogline.wire.edge_pb2 import StatusResponse
 from fogline_edge.capture import Capture
 from fogline_edge.config import AgentConfig
-from fogline_edge.host import HostedInstaller, ModelHost
+from fogline_edge.host import HostedInstaller, Hosting, ModelHost
 from fogline_edge.install import Installer, ModelReport, Phase, load_identity
 from fogline_edge.install.qualify import qualify
 from fogline_edge.link import (
@@ -35,6 +35,7 @@ from fogline_edge.link import (
 )
 from fogline_edge.outbox import Database, Outbox, set_aside
 from fogline_edge.serving import AgentSide, Endpoint, Listener, Models, Server
+from fogline_edge.serving.residency import MemoryWatch, Residency
 
 STATES = {
     Phase.IDLE: fleet_pb2.MODEL_STATE_UNKNOWN,
@@ -92,13 +93,19 @@ class Agent:
         self._database = _open_state(folder / "state.db")
         self._orders = Orders(self._database, keys, self._outbox.time)
         self._capture = Capture(self._outbox, folder, config=settings.capture, clock=timer)
-        self._models = Models(max_models=settings.serving.max_models)
+        self._models = Models(max_models=settings.serving.residency.max_loaded)
+        self._residency = Residency(self._models, settings.serving.residency, clock=timer)
+        self._memory_watch = MemoryWatch(self._residency)
         self._host = ModelHost(
             self._models,
+            self._residency,
             self._capture,
             self._orders.current,
-            plan=settings.plan,
-            drain_s=settings.swap_drain_s,
+            Hosting(
+                plan=settings.plan,
+                drain_s=settings.swap_drain_s,
+                branch_threads=settings.serving.max_running,
+            ),
         )
         self._server = Server(
             (Listener(address=listen),),
@@ -180,6 +187,8 @@ class Agent:
         self._capture.start()
         installed = self._installer.boot()
         (address,) = self._server.start()
+        self._residency.calibrate()
+        self._memory_watch.start()
         self._publisher.start()
         self._reports.start()
         self._reconciler.start()
@@ -201,6 +210,7 @@ class Agent:
             ends.callback(self._outbox.close)
             ends.callback(self._database.close)
             ends.callback(self._host.close)
+            ends.callback(self._memory_watch.close)
             ends.callback(self._connection.close)
             ends.callback(self._end_reports)
             ends.callback(self._publisher.stop)
@@ -298,8 +308,8 @@ class Agent:
     def _metrics(self) -> dict[str, int]:
         """Counters since the start of the process; those of the outbox since its birth."""
         found = {
-            "requests": sum(c.requests for c in self._models.list()),
-            "failures": sum(c.failures for c in self._models.list()),
+            "requests": self._models.totals.requests,
+            "failures": self._models.totals.failures,
             "messages_published": self._publisher.counts.messages,
             "bytes_published": self._publisher.counts.bytes,
             "acks": self._publisher.counts.acks,

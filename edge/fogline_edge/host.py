@@ -4,10 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-from msgspec.structs import replace
 
 from fogline.bundle import Bundle, Manifest, find_variant
 from fogline.desired import CapturePolicy, DesiredModel, DesiredState
@@ -36,10 +33,12 @@ class Hosting:
     Attributes:
         plan: What the operator decided, his threads above all.
         drain_s: Longest wait for calls to a model that is taken away.
+        branch_threads: Branches of pipelines that run beside their callers' own threads.
     """
 
     plan: ModelPlan
     drain_s: float
+    branch_threads: int = 1
 
 
 class ModelHost:
@@ -67,7 +66,7 @@ class ModelHost:
         self._desired = desired
         self._hosting = hosting
         self._watchdog = Watchdog()
-        self._branches = Branches()
+        self._branches = Branches(hosting.branch_threads)
         self._installed: dict[str, Installed] = {}
         self._observed: dict[str, tuple[str, CapturePolicy]] = {}
         """By name: the digest that capture knows of, and under which policy."""
@@ -141,9 +140,7 @@ class ModelHost:
         return measured if measured is not None and measured.threads == plan.threads else plan
 
     def _pipeline_source(self, bundle: Bundle, installed: Installed) -> Source:
-        around = Surroundings(
-            models=self._models, branches=self._branches, watchdog=self._watchdog
-        )
+        around = Surroundings(models=self._models, branches=self._branches, watchdog=self._watchdog)
 
         def open_it(_: ModelPlan) -> ServedModel:
             return load_bundled_pipeline(

@@ -10,9 +10,10 @@ from fogline.runtime import ModelPlan
 from fogline.schema import Schema
 from fogline.summaries import Reference
 from fogline_edge.capture import Capture
-from fogline_edge.host import ModelHost
+from fogline_edge.host import Hosting, ModelHost
 from fogline_edge.outbox import Outbox
 from fogline_edge.serving import Models
+from fogline_edge.serving.residency import Residency
 from tests.installed import hold_version
 
 
@@ -44,12 +45,13 @@ class Bench:
         self.models = Models()
         self.installed = hold_version(folder)
         self.policy = CapturePolicy(sample_rate=0.5)
+        self.residency = Residency(self.models)
         self.host = ModelHost(
             self.models,
+            self.residency,
             self.capture,
             lambda: DesiredState(generation=1, models=(self.wanted(),)),
-            plan=ModelPlan(),
-            drain_s=1.0,
+            Hosting(plan=ModelPlan(), drain_s=1.0),
         )
 
     def wanted(self) -> DesiredModel:

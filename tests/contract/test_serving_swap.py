@@ -131,7 +131,7 @@ def test_versions_in_memory_are_bounded_and_a_refused_swap_changes_nothing(tmp_p
 
 def test_a_new_server_serves_what_comes_later(tmp_path: Path) -> None:
     models = Models()
-    with running(models, config=ServingConfig(max_models=2)) as address:
+    with running(models, config=ServingConfig()) as address:
         client = triton.InferenceServerClient(address)
         assert client.is_server_ready()
         assert not client.is_model_ready("m")

@@ -58,6 +58,9 @@ def run(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     log.configure()
     listen = parse_listen_address(given.grpc)
+    from fogline_edge.serving.memory import tune_allocator
+
+    tune_allocator()  # before anything begins a thread
     from fogline_edge.agent import Agent
     from fogline_edge.config import AgentConfig
 

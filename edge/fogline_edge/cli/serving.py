@@ -68,7 +68,7 @@ def _serve(given: Any) -> int:
             watchdog=watchdog,
             budgets=budgets,
         )
-    models = Models(max_models=config.max_models)
+    models = Models(max_models=config.residency.max_loaded)
     models.add(served)
     server = Server((Listener(address=listen),), models, config=config)
     (address,) = server.start()

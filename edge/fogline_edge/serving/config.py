@@ -8,6 +8,7 @@ from msgspec import Meta
 from fogline.records import Record
 from fogline_edge.serving.access import AccessConfig
 from fogline_edge.serving.front.config import FrontConfig
+from fogline_edge.serving.residency.config import ResidencyConfig
 from fogline_edge.serving.shared_memory import SharedMemoryConfig
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -41,8 +42,8 @@ class ServingConfig(Record, frozen=True, kw_only=True):
     switch_interval_s: Annotated[float, Meta(gt=0, le=1)] = 1e-4
     """After how long a busy thread lets another have the interpreter: with Python's own 5 ms, a
     busy event loop starves the pool."""
-    max_models: Count = 64
-    """Versions in memory, of all models."""
+    residency: ResidencyConfig = ResidencyConfig()
+    """Which models are in memory."""
     run_timeout_s: Seconds = 60.0
     """Longest wait and run together of one request; a caller's own deadline can be shorter."""
     load_memory_bytes: Annotated[int, Meta(ge=1)] = 4 * 2**30

@@ -152,7 +152,13 @@ def load(
 
 
 def source_of(
-    path: Path, loading: Loading, *, name: str = "", version: int = 1, variant: str = ""
+    path: Path,
+    loading: Loading,
+    *,
+    name: str = "",
+    version: int = 1,
+    variant: str = "",
+    schema: Schema | None = None,
 ) -> ModelSource:
     """An ONNX file, or a variant of the bundle in a folder, to be proved and opened later.
 
@@ -162,6 +168,7 @@ def source_of(
         name: What clients call the model; a bundle's own name if empty.
         version: Its number.
         variant: Which one of a bundle; the preferred one if empty.
+        schema: Bounds of a file's inputs, where its graph needs them; a bundle has its own.
 
     Raises:
         NotFound: no such file, folder or variant.
@@ -183,6 +190,7 @@ def source_of(
         request = ProofRequest(
             model=str(model),
             external_data=beside,
+            schema=schema,
             plan=loading.plan,
             choose=loading.choose,
             budgets=loading.budgets,
