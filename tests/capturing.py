@@ -1,6 +1,6 @@
 """A device's capture over a real outbox, and traffic of a three-class model to put through it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,27 +82,42 @@ class Device:
 
     def serve(self, x: Array, *, event_us: int = START_US, latency_us: int = 100) -> str:
         """One answered request; returns its prediction id."""
-        outputs = outputs_of(x)
-        (prediction_id,) = self.capture.prediction_ids(self.served, (len(x),), (event_us,), outputs)
-        self.capture.observe([self.observation(x, outputs, event_us, prediction_id, latency_us)])
+        (prediction_id,) = self.serve_stack([x], [event_us], [latency_us])
         return prediction_id
+
+    def serve_stack(
+        self,
+        parts: Sequence[Array],
+        event_us: Sequence[int],
+        latency_us: Sequence[int],
+        outputs: Sequence[str] = ("label", "probabilities"),
+    ) -> Sequence[str]:
+        """Requests that were answered together; returns their prediction ids."""
+        stack = self.observation(parts, event_us, latency_us, outputs)
+        stack.prediction_ids = self.capture.prediction_ids(
+            self.served, stack.rows, event_us, stack.outputs
+        )
+        self.capture.observe([stack])
+        return stack.prediction_ids
 
     def observation(
         self,
-        x: Array,
-        outputs: Mapping[str, Array],
-        event_us: int,
-        prediction_id: str = "id",
-        latency_us: int = 100,
+        parts: Sequence[Array],
+        event_us: Sequence[int],
+        latency_us: Sequence[int],
+        outputs: Sequence[str] = ("label", "probabilities"),
     ) -> Observation:
+        x = np.concatenate(parts)
+        x.flags.writeable = False
+        answer = outputs_of(x)
         return Observation(
             served=self.served,
             inputs={"x": x},
-            outputs=outputs,
-            rows=(len(x),),
-            event_us=(event_us,),
-            prediction_ids=(prediction_id,),
-            latency_us=(latency_us,),
+            outputs={name: answer[name] for name in outputs},
+            rows=[len(part) for part in parts],
+            event_us=event_us,
+            prediction_ids=["id"] * len(parts),
+            latency_us=latency_us,
         )
 
     def summaries(self) -> list[fleet_pb2.Summary]:

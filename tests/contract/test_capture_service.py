@@ -112,7 +112,7 @@ def test_the_thread_flushes_by_itself(tmp_path: Path) -> None:
     policy = CapturePolicy(flush_interval_s=0.05)
     capture.set_policy("iris", 3, policy, Reference())
     capture.start()
-    capture.observe([made.observation(normal(3), outputs_of(normal(3)), START_US)])
+    capture.observe([made.observation([normal(3)], [START_US], [100])])
     assert wait_until(lambda: len(made.summaries()) == 1, timeout_s=5)
     capture.stop()
     made.stop()
