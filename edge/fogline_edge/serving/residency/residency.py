@@ -312,11 +312,7 @@ class Residency:
         with self._lock:
             self._is_relieving = False
         trim()
-        limit = self._limit()
-        for resident in order_of_leaving(self._holdings.residents()):
-            if limit is None or self._holdings.used_bytes() <= limit or resident.in_flight:
-                break
-            self._evict(resident, "memory was short")
+        self._shed(0, "memory was short")
 
     def _open(self, source: Source) -> Holding:
         """Makes room and loads.
@@ -343,24 +339,27 @@ class Residency:
         )
         residents = self._holdings.residents()
         leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
-        while leaving or self._is_over(need):
-            queue = leaving or order_of_leaving(self._holdings.residents())
-            if not queue:
-                break
-            if not self._evict(queue[0], f"made room for {label}"):
+        while leaving:
+            if not self._evict(leaving[0], f"made room for {label}"):
                 raise Exhausted(
-                    f"{label} cannot be loaded now: {queue[0].label} is to make room and has "
-                    f"{queue[0].in_flight} requests that did not end within "
+                    f"{label} cannot be loaded now: {leaving[0].label} is to make room and has "
+                    f"{leaving[0].in_flight} requests that did not end within "
                     f"{self.config.make_room_s:.0f} s; try later"
                 )
             residents = self._holdings.residents()
             leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
+        self._shed(need.peak_bytes, f"made room for {label}")
         check_machine(need, label, self._machine.read(), self.config.pressure.critical_room)
 
-    def _is_over(self, need: Need) -> bool:
-        """Whether the process itself has no room for a load, whatever the accounts say."""
+    def _shed(self, room_bytes: int, why: str) -> None:
+        """Idle versions leave until the process itself has this room, whatever the accounts say."""
         limit = self._limit()
-        return limit is not None and self._holdings.used_bytes() + need.peak_bytes > limit
+        if limit is None:
+            return
+        for resident in order_of_leaving(self._holdings.residents()):
+            if resident.in_flight or self._holdings.used_bytes() + room_bytes <= limit:
+                return
+            self._evict(resident, why)
 
     def _limit(self) -> int | None:
         """What models may hold now, in bytes; None: as much as there is."""
