@@ -1,13 +1,15 @@
-"""What every run of one pipeline shares: its steps in order, who waits for whom, its constants."""
+"""What every run of one pipeline shares, worked out once: tasks, who waits for whom, constants."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from fogline.pipeline import (
+    CONSTANTS,
     Constant,
+    Output,
     Pipeline,
+    Source,
     Step,
     alternatives,
     dependencies,
@@ -23,43 +25,82 @@ from fogline_edge.serving.pipelines.rows import Value, read_only
 MAX_CHOICES = 64
 """Different lists of wanted outputs of which the needed steps are remembered."""
 
+Ref = tuple[str, str]
+"""(producer, tensor)."""
+
+
+class Take:
+    """Where an input or output comes from: the first of some tensors that is there."""
+
+    __slots__ = ("is_constant", "refs")
+
+    def __init__(self, source: Source) -> None:
+        self.refs: tuple[Ref, ...] = tuple(map(split_ref, alternatives(source)))
+        self.is_constant = all(producer == CONSTANTS for producer, _ in self.refs)
+
+
+class Task:
+    """A step prepared to run."""
+
+    __slots__ = ("followers", "name", "read", "step", "takes", "waits", "when")
+
+    def __init__(self, step: Step, read: tuple[str, ...]) -> None:
+        self.step = step
+        self.name = step.name
+        self.takes = {name: Take(source) for name, source in step.inputs.items()}
+        self.when: Ref | None = None if step.when is None else split_ref(step.when.tensor)
+        self.read = read
+        """Its tensors that anyone reads."""
+        self.waits = dependencies(step)
+        self.followers: list[str] = []
+
+
+class Course:
+    """What a certain list of outputs needs; a run counts down copies of `waits` and `readers`."""
+
+    __slots__ = ("readers", "ready", "waits")
+
+    def __init__(self, tasks: Iterable[Task], outputs: Iterable[Take]) -> None:
+        self.waits = {task.name: len(task.waits) for task in tasks}
+        """How many steps must be over before each begins."""
+        self.ready = [name for name, count in self.waits.items() if not count]
+        self.readers = dict.fromkeys(self.waits, 0)
+        """How many read each step's tensors: other steps, and the answer itself."""
+        producers = [p for task in tasks for p in task.waits]
+        producers += [p for take in outputs for p, _ in take.refs if p in self.readers]
+        for producer in producers:
+            self.readers[producer] += 1
+
 
 class Layout:
-    """A pipeline prepared to run; unchanging but for a bounded memory of what outputs need."""
+    """A pipeline prepared to run; unchanging but for a bounded memory of courses."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.steps: Mapping[str, Step] = index_steps(pipeline.steps)
-        self.order = topological_order(self.steps)
-        self.waits = {name: dependencies(step) for name, step in self.steps.items()}
-        self.followers: Mapping[str, Sequence[str]] = _followers(self.waits)
-        self.read = _read(pipeline)
+        steps = index_steps(pipeline.steps)
+        read = _read(pipeline)
+        self.tasks = {name: Task(steps[name], read[name]) for name in topological_order(steps)}
+        for task in self.tasks.values():
+            for producer in task.waits:
+                self.tasks[producer].followers.append(task.name)
         self.constants = {
             name: Value(_array(constant)) for name, constant in pipeline.constants.items()
         }
-        self.outputs = {output.name: output for output in pipeline.outputs}
-        self._needed: dict[tuple[str, ...], frozenset[str]] = {}
+        self.outputs: dict[str, tuple[Output, Take]] = {
+            output.name: (output, Take(output.source)) for output in pipeline.outputs
+        }
+        self._steps = steps
+        self._courses: dict[tuple[str, ...], Course] = {}
 
-    def needed(self, outputs: tuple[str, ...]) -> frozenset[str]:
-        """The steps that these outputs depend on."""
-        found = self._needed.get(outputs)
+    def course(self, outputs: tuple[str, ...]) -> Course:
+        """What these outputs, all of the pipeline's, need."""
+        found = self._courses.get(outputs)
         if found is None:
-            sources = (self.outputs[name].source for name in outputs)
-            found = frozenset(needed_steps(sources, self.steps))
-            if len(self._needed) < MAX_CHOICES:
-                self._needed[outputs] = found
-        return found
-
-    def readers(self, needed: Iterable[str], outputs: Sequence[str]) -> dict[str, int]:
-        """How many read each step's tensors: steps of `needed`, and the answer itself."""
-        found = dict.fromkeys(needed, 0)
-        for name in found:
-            for producer in self.waits[name]:
-                found[producer] += 1
-        for output in outputs:
-            for ref in alternatives(self.outputs[output].source):
-                producer = split_ref(ref)[0]
-                if producer in found:
-                    found[producer] += 1
+            wanted = [self.outputs[name] for name in outputs]
+            needed = needed_steps([output.source for output, _ in wanted], self._steps)
+            tasks = [task for name, task in self.tasks.items() if name in needed]
+            found = Course(tasks, [take for _, take in wanted])
+            if len(self._courses) < MAX_CHOICES:
+                self._courses[outputs] = found
         return found
 
 
@@ -72,14 +113,6 @@ def _read(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
         if producer in read:
             read[producer].append(tensor)
     return {name: tuple(tensors) for name, tensors in read.items()}
-
-
-def _followers(waits: Mapping[str, set[str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for name, others in waits.items():
-        for other in others:
-            found[other].append(name)
-    return found
 
 
 def _array(constant: Constant) -> Array:

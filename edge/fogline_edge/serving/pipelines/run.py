@@ -8,15 +8,14 @@ is interrupted, what has not begun does not begin, and nothing is returned befor
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 
 from fogline.clock import Clock
 from fogline.errors import FoglineError, InvalidInput
-from fogline.pipeline import CONSTANTS, INPUTS, Source, Step, alternatives, split_ref
+from fogline.pipeline import CONSTANTS, INPUTS, Step
 from fogline.schema import Field
 from fogline.tensors import DATATYPES, Array, datatype_of
 from fogline_edge.serving.pipelines.branches import Branches
@@ -24,7 +23,7 @@ from fogline_edge.serving.pipelines.components import Held
 from fogline_edge.serving.pipelines.conditions import rows_that_meet
 from fogline_edge.serving.pipelines.counts import StepTally
 from fogline_edge.serving.pipelines.crew import Crew
-from fogline_edge.serving.pipelines.layout import Layout
+from fogline_edge.serving.pipelines.layout import Layout, Ref, Take, Task
 from fogline_edge.serving.pipelines.rows import (
     NO_ROWS,
     Rows,
@@ -38,7 +37,6 @@ from fogline_edge.serving.pipelines.rows import (
 from fogline_edge.serving.pipelines.stop import Stop
 
 _LOG = logging.getLogger(__name__)
-_NOTHING: Mapping[str, Value] = MappingProxyType({})
 
 
 class Run:
@@ -83,7 +81,7 @@ class Run:
         self._request_rows: int | None = None
 
     def run(
-        self, arrays: Mapping[str, Array], rows: int | None, outputs: Sequence[str]
+        self, arrays: Mapping[str, Array], rows: int | None, outputs: tuple[str, ...]
     ) -> dict[str, Array]:
         """Runs all steps that `outputs` need.
 
@@ -95,12 +93,12 @@ class Run:
         Raises:
             FoglineError: the first error of a step; the text names pipeline, step and tensor.
         """
-        needed = self._layout.needed(tuple(outputs))
+        course = self._layout.course(outputs)
         self._request_rows = rows
         self._values[INPUTS] = {n: Value(read_only(array)) for n, array in arrays.items()}
-        self._waits = {name: len(self._layout.waits[name]) for name in needed}
-        self._readers = self._layout.readers(needed, outputs)
-        self._ready.extend(name for name in self._layout.order if self._waits.get(name) == 0)
+        self._waits = dict(course.waits)
+        self._readers = dict(course.readers)
+        self._ready.extend(course.ready)
         self._work(is_caller=True)
         if self._error is not None:
             raise self._error
@@ -111,11 +109,11 @@ class Run:
     def _work(self, *, is_caller: bool) -> None:
         """Runs ready steps; the caller's thread until all are over, others while there are some."""
         while (name := self._next(is_caller=is_caller)) is not None:
-            step = self._layout.steps[name]
+            task = self._layout.tasks[name]
             error: FoglineError | None = None
             try:
                 self._stop.check(self._label)
-                self._ran[name] = self._step(step)
+                self._ran[name] = self._step(task)
             except FoglineError as e:
                 error = e
             except Exception as e:  # a fault of ours must still end the run
@@ -123,7 +121,7 @@ class Run:
                 error = FoglineError(
                     f"{self._label}, step {name!r}: internal error ({type(e).__name__})"
                 )
-            self._over(name, error)
+            self._over(task, error)
 
     def _next(self, *, is_caller: bool) -> str | None:
         with self._changed:
@@ -138,19 +136,19 @@ class Run:
             self._branches.offer(partial(self._work, is_caller=False))
         return name
 
-    def _over(self, name: str, error: FoglineError | None) -> None:
+    def _over(self, task: Task, error: FoglineError | None) -> None:
         is_first = False
         with self._changed:
             self._running -= 1
             if error is not None:
                 is_first = self._error is None
                 self._error = self._error or error
-            for follower in self._layout.followers.get(name, ()):
+            for follower in task.followers:
                 if follower in self._waits:
                     self._waits[follower] -= 1
                     if not self._waits[follower]:
                         self._ready.append(follower)
-            for producer in self._layout.waits[name]:
+            for producer in task.waits:
                 self._readers[producer] -= 1
                 if not self._readers[producer]:  # nobody reads it any more: let its memory go
                     self._values.pop(producer, None)
@@ -160,12 +158,12 @@ class Run:
 
     # ------------------------------------------------------------------ steps
 
-    def _step(self, step: Step) -> Rows | None:
+    def _step(self, task: Task) -> Rows | None:
         """Runs one step; returns the rows that it ran on."""
-        tally = self._tallies[step.name]
-        offered = self._offered(step)
+        step, tally = task.step, self._tallies[task.name]
+        offered = self._offered(task)
         try:
-            rows, inputs = self._inputs(step)
+            rows, inputs = self._inputs(task)
         except InvalidInput as e:
             raise self._named(step, e) from e
         if rows is not None and not len(rows):
@@ -176,7 +174,7 @@ class Run:
         try:
             held = self._crew.take(step.run)
             version = held.version
-            self._values[step.name] = self._computed(step, held, rows, inputs)
+            self._values[step.name] = self._computed(task, held, rows, inputs)
         except FoglineError as e:
             if version:
                 self._crew.note_failure(step.run)
@@ -189,16 +187,17 @@ class Run:
         tally.ran(version, offered if rows is None else len(rows), offered, took_s, failed=False)
         return rows
 
-    def _inputs(self, step: Step) -> tuple[Rows | None, dict[str, Value]]:
+    def _inputs(self, task: Task) -> tuple[Rows | None, dict[str, Value]]:
         """The rows that a step runs on, and its inputs, of these rows or more."""
+        step = task.step
         rows = rows_left([self._ran[name] for name in step.unless]) if step.unless else None
-        if step.when is not None:
-            value = self._find(step.when.tensor)
+        if step.when is not None and task.when is not None:
+            value = self._find(task.when)
             met = NO_ROWS if value is None else rows_that_meet(step.when, value)
             rows = common_rows(rows, met)
         inputs: dict[str, Value] = {}
-        for name, source in step.inputs.items():
-            value = None if rows is not None and not len(rows) else self._value(source)
+        for name, take in task.takes.items():
+            value = None if rows is not None and not len(rows) else self._value(take)
             if value is None:
                 return NO_ROWS, {}
             inputs[name] = value
@@ -206,50 +205,52 @@ class Run:
         return rows, inputs
 
     def _computed(
-        self, step: Step, held: Held, rows: Rows | None, inputs: Mapping[str, Value]
+        self, task: Task, held: Held, rows: Rows | None, inputs: Mapping[str, Value]
     ) -> dict[str, Value]:
         arrays = {}
         for field in held.schema.inputs:
             name = field.name
             array = inputs[name].array
-            if rows is not None and not _is_constant(step.inputs[name]):
+            if rows is not None and not task.takes[name].is_constant:
                 array = cut(inputs[name], rows)
             if not fits(field, array):
                 raise InvalidInput(f"input {name!r}: {difference(field, array)}")
             arrays[name] = array
-        wanted = self._layout.read[step.name] or tuple(f.name for f in held.schema.outputs)
-        results = held.run(arrays, wanted, self._stop)
         fields = {f.name: f for f in held.schema.outputs}
+        wanted = task.read or tuple(fields)
+        results = held.run(arrays, wanted, self._stop)
         return {name: _result(fields[name], results[name], rows) for name in wanted}
 
-    def _value(self, source: Source) -> Value | None:
+    def _value(self, take: Take) -> Value | None:
         """The tensor, or what its alternatives come to; None where none is there."""
-        refs = alternatives(source)
-        there = [(ref, v) for ref in refs if (v := self._find(ref)) is not None]
-        if not there or len(refs) == 1:
-            return there[0][1] if there else None
+        refs = take.refs
+        if len(refs) == 1:
+            return self._find(refs[0])
+        there = [(ref[0], v) for ref in refs if (v := self._find(ref)) is not None]
+        if not there:
+            return None
         total = next((v.rows.total for _, v in there if v.rows is not None), self._request_rows)
-        return put_together([_repeated(ref, value, total) for ref, value in there])
+        return put_together([_repeated(producer, value, total) for producer, value in there])
 
-    def _find(self, ref: str) -> Value | None:
-        producer, tensor = split_ref(ref)
-        return self._values.get(producer, _NOTHING).get(tensor)
+    def _find(self, ref: Ref) -> Value | None:
+        tensors = self._values.get(ref[0])
+        return None if tensors is None else tensors.get(ref[1])
 
-    def _offered(self, step: Step) -> int:
+    def _offered(self, task: Task) -> int:
         """Rows of what comes to a step: of the first of its inputs that is there."""
-        for source in step.inputs.values():
-            for ref in alternatives(source):
-                value = None if split_ref(ref)[0] == CONSTANTS else self._find(ref)
+        for take in task.takes.values():
+            for ref in take.refs:
+                value = None if ref[0] == CONSTANTS else self._find(ref)
                 if value is not None:
                     whole = len(value.array) if value.array.ndim else 1
                     return whole if value.rows is None else value.rows.total
         return 0
 
     def _output(self, name: str) -> Array:
-        output = self._layout.outputs[name]
+        output, take = self._layout.outputs[name]
         where = f"{self._label}, output {name!r}"
         try:
-            value = self._value(output.source)
+            value = self._value(take)
         except InvalidInput as e:
             raise FoglineError(f"{where}: {e}") from e
         if value is None or value.rows is not None:
@@ -268,13 +269,13 @@ def fits(field: Field, array: Array) -> bool:
 
     A field without dimensions is a scalar, or an output of a model that knows not even its rank.
     """
-    if array.dtype != DATATYPES[field.datatype]:
+    taken, given = field.shape, array.shape
+    if array.dtype != DATATYPES[field.datatype] or (taken and len(taken) != len(given)):
         return False
-    shape = field.shape
-    return not shape or (
-        len(shape) == array.ndim
-        and all(t in (-1, g) for t, g in zip(shape, array.shape, strict=True))
-    )
+    for dim, there in zip(taken, given, strict=False):  # noqa: SIM110 - a generator costs more
+        if dim not in (-1, there):
+            return False
+    return True
 
 
 def difference(field: Field, array: Array) -> str:
@@ -295,13 +296,9 @@ def _result(field: Field, array: Array, rows: Rows | None) -> Value:
     return Value(read_only(array), rows)
 
 
-def _repeated(ref: str, value: Value, total: int | None) -> Value:
+def _repeated(producer: str, value: Value, total: int | None) -> Value:
     """A constant of one row stands for every row that others of its list might hold."""
     array = value.array
-    if total is None or split_ref(ref)[0] != CONSTANTS or array.ndim == 0 or len(array) != 1:
+    if total is None or producer != CONSTANTS or array.ndim == 0 or len(array) != 1:
         return value
     return Value(np.broadcast_to(array, (total, *array.shape[1:])))
-
-
-def _is_constant(source: Source) -> bool:
-    return all(split_ref(ref)[0] == CONSTANTS for ref in alternatives(source))
