@@ -11,7 +11,7 @@ from fogline.errors import InvalidInput, NotFound, Unsupported
 from fogline.schema import Schema
 from fogline.tensors import decode_inputs, encode_inputs
 from fogline.wire.open_inference_pb2 import ModelInferRequest
-from fogline_edge.serving.codec import ModelCodec, Request, target_of
+from fogline_edge.serving.codec import CodecLimits, ModelCodec, Request, target_of
 from fogline_edge.serving.codec.fields import scan
 from tests.codec_messages import SCHEMAS, field, messages, requests
 
@@ -55,7 +55,7 @@ def test_both_paths_give_the_same_for_any_message(
     codecs: dict[str, ModelCodec], data: st.DataObject, name: str
 ) -> None:
     schema = SCHEMAS[name]
-    slow = codec_of(schema, max_layouts=0)
+    slow = codec_of(schema, limits=CodecLimits(max_layouts=0))
     for message in data.draw(st.lists(messages(schema), min_size=1, max_size=4)):
         expected = outcome(slow, message)
         for _ in range(2):  # before and after its layout is known
@@ -66,7 +66,7 @@ def test_both_paths_give_the_same_for_any_message(
 @given(st.data(), st.sampled_from(["rows", "several", "bounded"]))
 def test_a_changed_byte_never_passes_for_what_it_was(data: st.DataObject, name: str) -> None:
     schema = SCHEMAS[name]
-    fast, slow = codec_of(schema), codec_of(schema, max_layouts=0)
+    fast, slow = codec_of(schema), codec_of(schema, limits=CodecLimits(max_layouts=0))
     message = data.draw(requests(schema)).SerializeToString()
     outcome(fast, message)
     changed = bytearray(message)
@@ -168,7 +168,9 @@ def test_other_ids_numbers_and_contents_of_a_known_layout_are_fast() -> None:
     ):
         data = message.SerializeToString()
         assert is_fast(codec, data), message
-        assert outcome(codec, data) == outcome(codec_of(SCHEMAS["rows"], max_layouts=0), data)
+        assert outcome(codec, data) == outcome(
+            codec_of(SCHEMAS["rows"], limits=CodecLimits(max_layouts=0)), data
+        )
     versioned = message_of("x")
     versioned.model_version = "1"
     assert is_fast(codec, versioned.SerializeToString())
@@ -192,7 +194,7 @@ def test_several_inputs_are_fast_in_any_order() -> None:
 
 
 def test_layouts_are_forgotten_oldest_first() -> None:
-    codec = codec_of(SCHEMAS["rows"], max_layouts=3)
+    codec = codec_of(SCHEMAS["rows"], limits=CodecLimits(max_layouts=3))
     datas = [message_of("id", rows).SerializeToString() for rows in range(1, 6)]
     for data in datas:
         codec.read(data, ARRIVED)
@@ -359,7 +361,7 @@ def known_messages() -> dict[str, tuple[Schema, ModelInferRequest]]:
 @pytest.mark.parametrize("name", sorted(known_messages()))
 def test_no_byte_of_a_known_message_can_change_unseen(name: str) -> None:
     schema, message = known_messages()[name]
-    fast, slow = codec_of(schema), codec_of(schema, max_layouts=0)
+    fast, slow = codec_of(schema), codec_of(schema, limits=CodecLimits(max_layouts=0))
     data = message.SerializeToString()
     fast.read(data, ARRIVED)
     assert is_fast(fast, data)
@@ -382,7 +384,7 @@ def test_fields_before_and_behind_a_known_message_are_seen(name: str) -> None:
     extra.raw_input_contents.append(b"ab")
     parts = [data[s.start : s.end] for s in scan(data)]
     others = [extra.SerializeToString()[s.start : s.end] for s in scan(extra.SerializeToString())]
-    fast, slow = codec_of(schema), codec_of(schema, max_layouts=0)
+    fast, slow = codec_of(schema), codec_of(schema, limits=CodecLimits(max_layouts=0))
     fast.read(data, ARRIVED)
     for one in (*others, *parts, b"\xfa\x07\x00", b"\xf8\x07\x01", b"\x1a\x81\x00x"):
         for at in range(len(parts) + 1):

@@ -42,13 +42,16 @@ class AnswerWriter:
         name: str,
         version: int,
         schema: Schema,
+        *,
         regions: Regions | None,
         max_message_bytes: int,
+        max_classes: int,
     ) -> None:
         self._label = f"model {name}@{version}"
         self._fields: Mapping[str, Field] = {f.name: f for f in schema.outputs}
         self._regions = regions
         self._limit = max_message_bytes
+        self._max_classes = max_classes
         self._head = delimited(_NAME, name.encode()) + delimited(_VERSION, b"%d" % version)
         self._heads = (
             self._head,
@@ -180,7 +183,9 @@ class AnswerWriter:
         if wanted is not None and wanted.classes:
             field = self._fields[name]
             by_row = bool(field.shape and array.shape) and field.shape[0] == -1
-            array = classify(array, wanted.classes, field.labels, by_row=by_row)
+            array = classify(
+                array, wanted.classes, field.labels, by_row=by_row, limit=self._max_classes
+            )
         datatype, raw = encode_tensor(what, array)
         if wanted is not None and wanted.slot is not None and self._regions is not None:
             slot = wanted.slot

@@ -11,11 +11,8 @@ import numpy as np
 from fogline.errors import Exhausted
 from fogline.tensors import Array
 
-MAX_CLASSES = 16_384
-"""Texts in one tensor of an answer; each costs a microsecond."""
 
-
-def classify(array: Array, count: int, labels: Sequence[str], *, by_row: bool) -> Array:
+def classify(array: Array, count: int, labels: Sequence[str], *, by_row: bool, limit: int) -> Array:
     """The `count` highest values of each row, or of the whole tensor, as `value:index[:label]`.
 
     Args:
@@ -23,20 +20,21 @@ def classify(array: Array, count: int, labels: Sequence[str], *, by_row: bool) -
         count: How many; fewer where there are fewer values.
         labels: Names of the classes; those missing or empty are left out.
         by_row: Whether the first dimension is the batch.
+        limit: Most texts that are made.
 
     Returns:
         Object array of `str`, [rows, count] or [count]; the first of equal values stands first, and
         NaN last.
 
     Raises:
-        Exhausted: more than `MAX_CLASSES` texts.
+        Exhausted: more than `limit` texts.
     """
     rows = array.shape[0] if by_row else 1
     width = array.size // rows if rows else 0
     count = min(count, width)
-    if rows * count > MAX_CLASSES:
+    if rows * count > limit:
         raise Exhausted(
-            f"{rows} rows of {count} classes, at most {MAX_CLASSES} are written: ask for fewer"
+            f"{rows} rows of {count} classes, at most {limit} are written: ask for fewer"
         )
     texts = np.empty((rows, count), np.object_)
     for i, values in enumerate(array.reshape(rows, width)):

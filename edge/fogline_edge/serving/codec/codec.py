@@ -10,9 +10,11 @@ from fogline.tensors import Array
 from fogline.wire.open_inference_pb2 import ModelInferRequest
 from fogline_edge.serving.codec.answers import AnswerWriter
 from fogline_edge.serving.codec.layouts import Layouts
+from fogline_edge.serving.codec.limits import CodecLimits
 from fogline_edge.serving.codec.messages import MessageReader, Regions
 from fogline_edge.serving.codec.request import Request, stack
 from fogline_edge.serving.codec.target import target_of
+from fogline_edge.serving.codec.weight import check_weight
 
 
 class ModelCodec:
@@ -30,7 +32,7 @@ class ModelCodec:
         *,
         regions: Regions | None = None,
         max_message_bytes: int = 64 * 1024 * 1024,
-        max_layouts: int = 256,
+        limits: CodecLimits | None = None,
     ) -> None:
         """Makes a codec.
 
@@ -40,14 +42,22 @@ class ModelCodec:
             schema: What it takes and gives.
             regions: Shared memory; None where it is not served.
             max_message_bytes: Longest answer.
-            max_layouts: Layouts of messages that are kept; 0: protobuf parses every message.
+            limits: What a message may hold.
         """
         label = f"model {name}@{version}"
         self._label = label
-        self._layouts = Layouts(name, version, schema, max_layouts=max_layouts)
+        self._limits = limits or CodecLimits()
+        self._layouts = Layouts(name, version, schema, self._limits)
         self._find = self._layouts.read
-        self._messages = MessageReader(schema, label, regions)
-        self.write = AnswerWriter(name, version, schema, regions, max_message_bytes).write
+        self._messages = MessageReader(schema, label, regions, self._limits)
+        self.write = AnswerWriter(
+            name,
+            version,
+            schema,
+            regions=regions,
+            max_message_bytes=max_message_bytes,
+            max_classes=self._limits.max_classes,
+        ).write
 
     def read(self, message: bytes, arrived_us: int) -> Request:
         """Checks and reads one message.
@@ -71,6 +81,7 @@ class ModelCodec:
         return stack(requests)
 
     def _parse(self, message: bytes, arrived_us: int) -> Request:
+        check_weight(message, self._limits)
         try:
             parsed = ModelInferRequest.FromString(message)
         except DecodeError:

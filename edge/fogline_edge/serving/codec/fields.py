@@ -16,6 +16,11 @@ MAX_VARINT = 10
 """Bytes of the longest varint."""
 
 
+MAX_FIELDS = 65_536
+"""Of one message, those of its tensors included: four times what the largest schema needs. Each
+takes about a microsecond."""
+
+
 def varint(value: int) -> bytes:
     """The bytes of a number from 0 to 2**64 - 1."""
     if value < 128:
@@ -67,26 +72,36 @@ class Span(NamedTuple):
     end: int
 
 
-def scan(data: bytes) -> Iterator[Span]:
+def scan(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Span]:
     """The fields of a message in their order; their contents are not looked at.
 
+    Args:
+        data: What holds the message.
+        start: Where it begins.
+        end: Where it ends; None for the end of the data.
+
     Raises:
-        InvalidInput: the data is no message, or has groups.
+        InvalidInput: the data is no message, has groups, or more than `MAX_FIELDS` fields.
     """
-    end = 0
-    while end < len(data):
-        start = end
-        key, value = read_varint(data, start)
+    limit = len(data) if end is None else end
+    at = start
+    count = 0
+    while at < limit:
+        begin = at
+        key, value = read_varint(data, begin)
         kind = key & 7
         if kind == BYTES:
             length, value = read_varint(data, value)
-            end = value + length
+            at = value + length
         elif kind == VARINT:
-            _, end = read_varint(data, value)
+            _, at = read_varint(data, value)
         elif kind in (FIXED32, FIXED64):
-            end = value + (4 if kind == FIXED32 else 8)
+            at = value + (4 if kind == FIXED32 else 8)
         else:
             raise InvalidInput(f"a field has wire type {kind}")
-        if end > len(data):
-            raise InvalidInput("a field does not end")
-        yield Span(key >> 3, kind, start, value, end)
+        count += 1
+        if at > limit or count > MAX_FIELDS:
+            raise InvalidInput(
+                "a field does not end" if at > limit else f"more than {MAX_FIELDS} fields"
+            )
+        yield Span(key >> 3, kind, begin, value, at)

@@ -21,14 +21,11 @@ from fogline.errors import InvalidInput
 from fogline.schema import Schema, is_within
 from fogline.tensors import DATATYPES, is_bool
 from fogline_edge.serving.codec.fields import BYTES, Span, delimited, scan
+from fogline_edge.serving.codec.limits import CodecLimits
 from fogline_edge.serving.codec.request import Form, Request
 from fogline_edge.serving.codec.settings import PARAMETERS_TAG, read_settings
 from fogline_edge.serving.codec.wanted import Wanted
 
-MAX_LAYOUT_BYTES = 256 * 1024
-"""Of all layouts of one version together; a common one has a hundred."""
-_MAX_ONE_BYTES = 16 * 1024
-"""Of one."""
 MAX_SAME_SIZE = 8
 """Layouts whose messages are equally long behind their parameters: each is tried in turn."""
 
@@ -80,7 +77,7 @@ class Layout:
 class Layouts:
     """A bounded number of layouts of one version, found by how long a message is."""
 
-    def __init__(self, name: str, version: int, schema: Schema, *, max_layouts: int) -> None:
+    def __init__(self, name: str, version: int, schema: Schema, limits: CodecLimits) -> None:
         self._head = delimited(_NAME, name.encode())
         self._head_size = len(self._head)
         self._version = delimited(_VERSION, b"%d" % version)
@@ -89,7 +86,7 @@ class Layouts:
         self._checks = tuple(
             (i, f) for i, f in enumerate(schema.inputs) if f.datatype == "BOOL" or f.has_bounds
         )
-        self._max = max_layouts
+        self._limits = limits
         self._lock = threading.Lock()
         self._by_size: dict[int, tuple[Layout, ...]] = {}
         self._count = 0
@@ -145,7 +142,7 @@ class Layouts:
     def learn(self, message: bytes, request: Request) -> None:
         """Keeps the layout of a message that was read as `request`, if it has one."""
         form = request.form
-        if not self._max or not form.is_raw or not form.is_stackable:
+        if not self._limits.max_layouts or not form.is_raw or not form.is_stackable:
             return
         try:
             spans = list(dropwhile(lambda s: s.number < _INPUTS, scan(message)))
@@ -176,7 +173,7 @@ class Layouts:
         at = spans[0].start
         contents = spans[-raws:]
         lead = message[at : contents[0].value]
-        if order is None or len(lead) > _MAX_ONE_BYTES:
+        if order is None or len(lead) > self._limits.max_layout_bytes // 16:
             return None
         kept = tuple((s.start - at, message[s.start : s.value]) for s in contents[1:])
         cuts = tuple((contents[i].value - at, contents[i].end - at) for i in order)
@@ -209,7 +206,8 @@ class Layouts:
             if len(others) >= MAX_SAME_SIZE:
                 self._forget(size, others[:1])
             while self._by_size and (
-                self._count >= self._max or self._bytes + layout.size_bytes > MAX_LAYOUT_BYTES
+                self._count >= self._limits.max_layouts
+                or self._bytes + layout.size_bytes > self._limits.max_layout_bytes
             ):
                 oldest = next(iter(self._by_size))
                 self._forget(oldest, self._by_size[oldest])

@@ -4,15 +4,17 @@ Every form of the protocol goes this way: typed contents, shared memory, paramet
 fields. The fast path (`layouts`) knows only messages of a layout that went this way before.
 """
 
+import math
 import threading
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from fogline.errors import InvalidInput, NotFound, Unsupported
 from fogline.schema import Field, Schema, check_shapes, check_values
-from fogline.tensors import Tensor, read_tensor
+from fogline.tensors import MAX_RANK, Tensor, read_tensor
 from fogline.wire.open_inference_pb2 import ModelInferRequest
 from fogline_edge.serving.codec import parameters
+from fogline_edge.serving.codec.limits import CodecLimits
 from fogline_edge.serving.codec.request import Form, Request
 from fogline_edge.serving.codec.wanted import Slot, Wanted
 
@@ -41,10 +43,13 @@ class Regions(Protocol):
 class MessageReader:
     """Reads messages for one version."""
 
-    def __init__(self, schema: Schema, label: str, regions: Regions | None) -> None:
+    def __init__(
+        self, schema: Schema, label: str, regions: Regions | None, limits: CodecLimits
+    ) -> None:
         self._schema = schema
         self._label = label
         self._regions = regions
+        self._limits = limits
         self._outputs: Mapping[str, Field] = {f.name: f for f in schema.outputs}
         self._all_outputs = tuple(self._outputs)
         self._bounded = tuple(f for f in schema.inputs if f.has_bounds)
@@ -118,8 +123,22 @@ class MessageReader:
                 raise InvalidInput(f"{self._what(one)} is given twice")
             slot = slots.get(i)
             own = next(contents, None) if slot is None else self._shared(slot)
+            self._check_count(one, is_typed=own is None)
             tensors[one.name] = read_tensor(self._what(one), one, own)
         return tensors
+
+    def _check_count(self, tensor: Any, *, is_typed: bool) -> None:
+        """Refuses what would take long to make objects of, before it is begun."""
+        is_text = tensor.datatype == "BYTES"
+        limit = self._limits.max_texts if is_text else self._limits.max_typed
+        if (is_text or is_typed) and len(tensor.shape) <= MAX_RANK:
+            count = math.prod(tensor.shape)
+            if count > limit:
+                hint = "fewer rows at once" if is_text else "raw contents"
+                raise InvalidInput(
+                    f"{self._what(tensor)}: {count} elements in this form, at most {limit} are "
+                    f"taken: send {hint}"
+                )
 
     def _what(self, tensor: Any) -> str:
         return f"{self._label}, input {tensor.name[:80]!r}"
