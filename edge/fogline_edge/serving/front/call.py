@@ -121,14 +121,17 @@ class Http2Call:
         """Each one once, whichever thread comes first: `pop` is atomic."""
         for callbacks in (self.callbacks, self.writers):
             while callbacks:
-                try:
-                    callback = callbacks.pop()
-                except IndexError:
-                    break
-                try:
-                    callback()
-                except Exception:  # a fault of ours must not end the loop, or other calls
-                    _LOG.exception("a call's end was not taken", extra={"method": self.method})
+                self._run_one(callbacks)
+
+    def _run_one(self, callbacks: list[Callable[[], None]]) -> None:
+        try:
+            callback = callbacks.pop(0)
+        except IndexError:
+            return
+        try:
+            callback()
+        except Exception:  # a fault of ours must not end the loop, or other calls
+            _LOG.exception("a callback failed", extra={"method": self.method})
 
     def is_writable(self) -> bool:
         # What other threads have sent is in the loop's hands only once it has seen it.
@@ -147,8 +150,11 @@ class Http2Call:
             self.owner.poll.later(partial(self.owner.watch_writable, self))
 
     def wake_writers(self) -> None:
-        while self.writers:
-            self.writers.pop()()
+        """Those that wait now; whom they make wait again waits for the next time."""
+        writers = self.writers
+        if writers is not None:
+            for _ in range(len(writers)):
+                self._run_one(writers)
 
     def send(self, response: bytes) -> None:
         if self.owner.poll.is_here():
@@ -187,6 +193,8 @@ class Http2Call:
         body = self.body
         if self.has_ended or body is None or body.take is None:
             return
+        if not body.messages and not self.has_request:
+            return  # offered twice, for two messages of one poll, and the first offer took both
         take, body.take = body.take, None
         if not body.messages:
             take(None)

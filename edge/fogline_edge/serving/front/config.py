@@ -41,8 +41,7 @@ class FrontConfig(Record, frozen=True, kw_only=True):
     """What a peer may send on a stream before the call takes it."""
     connection_window_bytes: Window = 4 * 1024 * 1024
     max_header_bytes: Annotated[int, Meta(ge=1024, le=1024 * 1024)] = 16 * 1024
-    """Headers of one call, counted as HTTP/2 does (32 bytes more for each); twice as many close
-    the connection."""
+    """Headers of one call; four times as many close the connection."""
     max_control_frames: Count = 10_000
     """Frames of one connection that carry no call's data (WINDOW_UPDATE, SETTINGS, PING,
     RST_STREAM, empty DATA), beyond what its calls and a tenth of this number a second pay for."""

@@ -16,7 +16,7 @@ from typing import Any, cast
 import grpc
 
 from fogline.addresses import Address
-from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput
+from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput, Unavailable
 from fogline.wire.services import METHODS
 from fogline.wire.status import status_of
 from fogline_edge.serving.calls import Endpoint, FrontCounts, Listener, OnReady, Peer, Tls
@@ -93,7 +93,8 @@ class _UnaryCall:
         self._end(None, error)
 
     def wait(self) -> bytes | None:
-        """The response; ends the handler with a status if the call failed."""
+        """The response; ends the handler with a status if the call failed or nobody waits."""
+        self.when_ended(self._give_up)
         self._open.acquire()
         self._abort_if_failed()
         return self._response
@@ -107,6 +108,9 @@ class _UnaryCall:
             self._response, self._error = response, error
         self._open.release()
         return True
+
+    def _give_up(self) -> None:
+        self._end(None, Unavailable("nobody waits for the answer"))
 
     def _abort_if_failed(self) -> None:
         if self._error is not None:
@@ -161,7 +165,7 @@ class _StreamCall(_UnaryCall):
 
     def responses(self) -> Iterator[bytes]:
         """Every response until the call ends, or its peer goes."""
-        self.when_ended(lambda: self.finish(None))
+        self.when_ended(self._give_up)
         while (response := self._unsent.get()) is not _END:
             self._wake_writers()
             yield response
@@ -295,7 +299,6 @@ def _options(config: FrontConfig) -> tuple[tuple[str, int], ...]:
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # bounded where it is made
         ("grpc.max_metadata_size", config.max_header_bytes),
-        ("grpc.max_concurrent_streams", config.max_streams),
         ("grpc.max_connection_idle_ms", int(1000 * config.idle_timeout_s)),
         ("grpc.keepalive_time_ms", int(1000 * config.keepalive_s)),
         ("grpc.keepalive_timeout_ms", int(1000 * config.keepalive_timeout_s)),

@@ -33,6 +33,8 @@ INBOX_MESSAGES = 64
 """Untaken messages of a call from which on its peer's window is not given back."""
 GZIP_BYTES = 1024
 """Shorter responses are not compressed."""
+HARD = 4
+"""How many times `max_header_bytes` end the connection, and not the call alone."""
 DRAIN_PING = b"leaving\0"
 ALIVE_PING = b"alive?\0\0"
 
@@ -72,8 +74,8 @@ def engine_of(config: FrontConfig) -> ngh2.Configuration:
     """nghttp2's own bounds; shared by all connections."""
     return ngh2.Configuration(
         auto_window_update=False,
-        max_inbound_header_list_size=2 * config.max_header_bytes,
-        max_inbound_header_count=max(64, config.max_header_bytes // 64),
+        max_inbound_header_list_size=HARD * config.max_header_bytes,
+        max_inbound_header_count=HARD * config.max_header_bytes // 64,
         stream_reset_rate_limit=(4 * config.max_streams, config.max_streams),
         max_outbound_ack=256,
     )
@@ -115,7 +117,7 @@ class Connection:
         self._unsent_bytes = 0
         self._early: list[int] = []
         """Streams that were answered before their request was whole."""
-        self._blocked: list[Http2Call] = []
+        self._blocked: set[Http2Call] = set()
         """Calls of which someone waits until they are writable."""
         self._window_bytes = self._config.connection_window_bytes
         self._kept_bytes = 0
@@ -186,6 +188,8 @@ class Connection:
         if poll.calls > self._config.max_calls:
             poll.refused_calls += 1
             raise Exhausted(f"{self._config.max_calls} calls are open already; try later")
+        if len(b"".join(fields.values())) > self._config.max_header_bytes:
+            raise Exhausted(f"the call's headers are longer than {self._config.max_header_bytes}")
         if b"grpc-encoding" in fields:
             call.is_gzip = grpc.is_gzip(fields[b"grpc-encoding"])
             # As gRPC's Go servers: whoever compresses, and takes it, is answered alike.
@@ -456,7 +460,7 @@ class Connection:
         if call.has_ended or self.is_writable(call):
             call.wake_writers()
         else:
-            self._blocked.append(call)
+            self._blocked.add(call)
 
     def _write_soon(self) -> None:
         if not self._is_dirty:
@@ -509,7 +513,7 @@ class Connection:
             self._unsent_bytes = unsent
 
     def _wake_blocked(self) -> None:
-        blocked, self._blocked = self._blocked, []
+        blocked, self._blocked = self._blocked, set()
         for call in blocked:
             self.watch_writable(call)
 
