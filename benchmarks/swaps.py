@@ -34,6 +34,8 @@ SWAPS = 5
 WORKERS = 8
 TIMEOUT_S = 30.0
 """Of one call."""
+CALLS_AFTER = 20
+"""Of each thread at least, after the last event."""
 
 
 class Backend:
@@ -92,6 +94,7 @@ class Caller:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self._call = self._channel.unary_unary(INFER)
         self._rounds = [Round() for _ in range(WORKERS)]
+        self._may_end = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(r,)) for r in self._rounds]
 
     def start(self) -> None:
@@ -104,6 +107,8 @@ class Caller:
         return done / (self._each * WORKERS)
 
     def end(self) -> Round:
+        """Lets the calls end once there were as many as wanted, and a few after this moment."""
+        self._may_end.set()
         for thread in self._threads:
             thread.join()
         self._channel.close()
@@ -116,7 +121,11 @@ class Caller:
 
     def _work(self, found: Round) -> None:
         expected = self._workload.expected["identical"][0]
-        for _ in range(self._each):
+        left = self._each
+        while left > 0 or not self._may_end.is_set():
+            left -= 1
+            if left == 0 and not self._may_end.is_set():
+                left = CALLS_AFTER
             began = time.perf_counter()
             try:
                 answer = self._call(self._message, timeout=TIMEOUT_S)
