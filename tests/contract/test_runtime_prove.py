@@ -1,6 +1,7 @@
 """Real models in real children: who passes, who does not, and that the caller goes on."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from fogline.bundle import (
     write_bundle,
 )
 from fogline.errors import NotFound, Unavailable
+from fogline.runtime import ModelPlan
+from fogline.runtime.fingerprint import fingerprint
 from fogline.runtime.measure import Effort
 from fogline.runtime.prove import prove, prove_file, prove_variant
 from fogline.runtime.qualification import Budgets, ProofRequest
 from fogline.schema import Field, Schema
 from tests import hostile_models as hostile
+from tests import stackable
 from tests.models import save_identity
 
 MIB = 2**20
@@ -93,6 +97,68 @@ def test_a_bare_file_is_proved_to_load_and_measured_on_made_up_rows(tmp_path: Pa
     assert found.outputs[0].datatype == "FP32"
     with pytest.raises(NotFound, match="none"):
         prove_file(tmp_path / "none")
+
+
+def test_the_plan_is_measured_with_the_model(tmp_path: Path) -> None:
+    found = prove_variant(
+        bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx")),
+        budgets=QUICK,
+        plan=ModelPlan(max_delay_us=70),
+    )
+    plan, stack = found.plan, found.stack
+    assert plan is not None
+    assert stack is not None
+    assert plan.placement == "loop"
+    assert plan.max_stack == stack.max_rows > 1
+    assert (stack.graph, stack.rows, stack.reason) == ("kept", "golden", "")
+    assert 0 < plan.one_row_us < 500
+    assert plan.max_delay_us == 70
+    assert plan.measured_on == fingerprint()
+    assert plan.memory is not None
+    assert plan.memory.anonymous_bytes < 4 * MIB
+    assert plan.memory.load_peak_bytes >= plan.memory.anonymous_bytes + plan.memory.file_bytes
+
+
+@pytest.mark.parametrize(
+    ("save", "says"),
+    [
+        (stackable.save_dynamic_int8, "one scale over all rows"),
+        (stackable.save_threshold_over_batch, "reduces over everything"),
+        (stackable.save_fixed_batch, "fixed first dimension"),
+        (stackable.save_mean_behind_reshape, "a row's answer is another"),
+    ],
+)
+def test_a_model_that_mixes_rows_is_accepted_and_never_stacked(
+    tmp_path: Path, save: Callable[[Path], Path], says: str
+) -> None:
+    found = prove_file(save(tmp_path / "m.onnx"), budgets=QUICK)
+    assert found.is_accepted, found
+    assert found.plan is not None
+    assert found.plan.max_stack == 1
+    assert found.plan.one_row_us > 0
+    assert found.stack is not None
+    assert says in found.stack.reason
+
+
+def test_a_bare_model_of_a_table_is_tried_with_small_indices(tmp_path: Path) -> None:
+    known = prove_file(stackable.save_lookup(tmp_path / "m.onnx"), budgets=QUICK)
+    assert known.plan is not None
+    assert known.plan.max_stack > 1
+    single = prove_file(stackable.save_lookup(tmp_path / "m.onnx", size=1), budgets=QUICK)
+    assert single.is_accepted
+    assert single.plan is not None
+    assert single.stack is not None
+    assert (single.plan.placement, single.plan.max_stack) == ("loop", 1)
+    assert "equal" in single.stack.reason
+
+
+def test_a_bare_model_that_takes_nothing_made_up_is_still_served(tmp_path: Path) -> None:
+    found = prove_file(hostile.save_endless_loop(tmp_path / "m.onnx"), budgets=QUICK)
+    assert found.is_accepted
+    assert found.plan is not None
+    assert found.stack is not None
+    assert (found.plan.placement, found.plan.max_stack, found.plan.one_row_us) == ("pool", 1, 0)
+    assert "made-up inputs took longer" in found.stack.reason
 
 
 def test_external_data_comes_along(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import helper
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from fogline.errors import (
@@ -16,10 +20,11 @@ from fogline.errors import (
     Unavailable,
     Unsupported,
 )
-from fogline.runtime import Interrupt, ModelPlan, Session, Watchdog
+from fogline.runtime import Interrupt, ModelPlan, Session, Watchdog, release_memory
 from fogline.runtime import session as session_module
+from fogline.runtime.rehearsal import made_up_rows
 from fogline.tensors import DATATYPES
-from tests import models
+from tests import models, stackable
 
 FOREVER = np.array(10**12, np.int64)
 
@@ -43,18 +48,110 @@ def test_every_datatype_goes_through_unchanged(tmp_path: Path, datatype: str) ->
     assert (field.name, field.datatype, field.shape) == ("x", datatype, (-1, 2))
 
 
-def test_answers_equal_onnxruntime_bit_for_bit(tmp_path: Path) -> None:
-    path = models.save_classifier(tmp_path / "m.onnx")
-    session = open_session(path)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "save",
+    [
+        models.save_classifier,
+        stackable.save_dense,
+        stackable.save_conv,
+        stackable.save_forest,
+        stackable.save_dynamic_int8,
+    ],
+)
+def test_answers_equal_onnxruntime_bit_for_bit(
+    tmp_path: Path, save: Callable[[Path], Path], threads: int
+) -> None:
+    path = save(tmp_path / "m.onnx")
+    session = open_session(path, ModelPlan(threads=threads))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     native = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    rows = np.random.default_rng(1).normal(size=(50, 1, 4)).astype(np.float32)
-    for row in rows:
-        label, probabilities = native.run(None, {"x": row})
-        answer = session.run({"x": row})
-        assert answer["label"].tobytes() == label.tobytes()
-        assert answer["probabilities"].tobytes() == probabilities.tobytes()
+    rows = next(made_up_rows(session.inputs, 50))
+    for i in range(50):
+        for deadline_s in (None, 30.0):
+            answer = session.run(rows.take(i, 1), deadline_s=deadline_s)
+            for name, wanted in zip(answer, native.run(None, rows.take(i, 1)), strict=True):
+                assert answer[name].tobytes() == wanted.tobytes()
+
+
+def test_an_answer_stays_as_it_is_while_the_session_runs_on(tmp_path: Path) -> None:
+    session = open_session(models.save_identity(tmp_path / "m.onnx"))
+    given = np.ones((4, 2), np.float32)
+    first = session.run({"x": given})["y"]
+    given[:] = 2
+    for value in range(100):
+        session.run({"x": np.full((4, 2), value, np.float32)})
+    assert first.tolist() == [[1, 1]] * 4
+    assert first.flags.writeable
+    session.close()
+    del session
+    release_memory()
+    assert first.tolist() == [[1, 1]] * 4
+
+
+def test_inputs_may_lie_in_memory_as_they_like(tmp_path: Path) -> None:
+    session = open_session(models.save_identity(tmp_path / "m.onnx"))
+    plain = np.arange(16, dtype=np.float32).reshape(8, 2)
+    misaligned = np.frombuffer(b"x" + plain.tobytes(), np.float32, 16, 1).reshape(8, 2)
+    assert not misaligned.flags.aligned
+    for odd in (plain[::2], np.asfortranarray(plain), plain.astype(">f4"), misaligned):
+        assert session.run({"x": odd})["y"].tolist() == odd.tolist()
+    scalar = open_session(models.save_identity(tmp_path / "s.onnx", shape=()))
+    assert scalar.run({"x": np.array(3, ">f4")})["y"].shape == ()
+
+
+def test_a_missing_input_is_named_and_never_taken_for_an_optional_one(tmp_path: Path) -> None:
+    node = helper.make_node("Clip", ["x", "least"], ["y"])
+    sides = [models.tensor(n, "FP32", s) for n, s in (("x", (None, 2)), ("least", ()))]
+    path = models.save_graph(
+        tmp_path / "m.onnx", [node], sides, [models.tensor("y", "FP32", (None, 2))]
+    )
+    session = open_session(path)
+    x = np.full((1, 2), -1, np.float32)
+    assert session.run({"x": x, "least": np.array(0, np.float32)})["y"].tolist() == [[0, 0]]
+    with pytest.raises(InvalidInput, match="expected the inputs 'x', 'least': missing 'least'"):
+        session.run({"x": x})
+    with pytest.raises(InvalidInput, match="missing 'least'"):
+        session.run({"x": x, "other": x})
+
+
+def test_runs_that_ended_late_leave_no_stop_to_later_ones(tmp_path: Path) -> None:
+    session = open_session(models.save_slow_loop(tmp_path / "m.onnx"))
+    once = {"n": np.array(1, np.int64)}
+    for _ in range(5):
+        session.run(once, deadline_s=30)
+        with pytest.raises(DeadlineExceeded):
+            session.run({"n": FOREVER}, deadline_s=0.01)
+        session.run(once, deadline_s=30)
+
+
+def test_many_threads_with_deadlines_end_only_what_is_late(tmp_path: Path) -> None:
+    session = open_session(models.save_slow_loop(tmp_path / "m.onnx"))
+    late, wrong = [], []
+
+    def work(seed: int) -> None:
+        for i in range(40):
+            is_late = (i + seed) % 8 == 0
+            try:
+                session.run(
+                    {"n": FOREVER if is_late else np.array(1, np.int64)},
+                    deadline_s=0.005 if is_late else 60,
+                )
+                if is_late:
+                    wrong.append("a late run answered")
+            except DeadlineExceeded:
+                late.append(seed)
+                if not is_late:
+                    wrong.append("a run in time was ended")
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(late) == 20
 
 
 def test_only_the_outputs_asked_for_come_back_in_that_order(tmp_path: Path) -> None:
@@ -183,3 +280,18 @@ def test_every_error_of_onnxruntime_is_mapped() -> None:
 def test_every_plan_answers(tmp_path: Path, plan: ModelPlan) -> None:
     session = open_session(models.save_classifier(tmp_path / "m.onnx"), plan)
     assert session.run({"x": np.ones((3, 4), np.float32)})["label"].shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("fogline.runtime.plan", ("numpy", "onnxruntime", "google.protobuf")),
+        ("fogline.runtime.interrupt", ("numpy", "onnxruntime")),
+        ("fogline.runtime.prove", ("onnxruntime",)),
+        ("fogline.runtime.memory", ("numpy", "onnxruntime")),
+    ],
+)
+def test_planning_and_proving_do_without_onnxruntime(module: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print([n for n in {absent} if n in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

@@ -42,6 +42,11 @@ class Rows:
         """Without the text itself."""
         return sum(a.nbytes for a in self.arrays.values())
 
+    @property
+    def differ(self) -> bool:
+        """Whether any row is another than the first."""
+        return any(bool(np.any(a[1:] != a[:1])) for a in self.arrays.values())
+
     def one(self) -> dict[str, Array]:
         """One row, or the request that holds no batch."""
         return self.take(0, 1) if self.is_batch else dict(self.arrays)
