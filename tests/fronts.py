@@ -292,7 +292,7 @@ def message(data: bytes, flag: int = 0) -> bytes:
     return bytes([flag]) + len(data).to_bytes(4, "big") + data
 
 
-def whole_call(stream: int, data: bytes = b"hello", **changes: str | bytes) -> bytes:
+def whole_call(stream: int, data: bytes = b"hello", **changes: Any) -> bytes:
     return request(stream, **changes) + frame(DATA, END_STREAM, stream, message(data))
 
 

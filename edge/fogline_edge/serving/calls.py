@@ -174,17 +174,3 @@ class Front(Protocol):
 
     def counts(self) -> FrontCounts:
         """From any thread."""
-
-
-class FrontAdapter(Protocol):
-    """What listens on one address."""
-
-    def start(self, on_ready: OnReady) -> Address:
-        """Listens and hands calls over; returns the address with its true port.
-
-        Raises:
-            Conflict: the address cannot be listened on.
-        """
-
-    def drain(self, grace_s: float) -> None:
-        """Takes no new calls, lets open ones end for `grace_s` seconds, cancels the rest, stops."""

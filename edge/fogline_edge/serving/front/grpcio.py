@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import grpc
 
@@ -235,7 +235,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         return call.responses()
 
 
-class ThreadFront:
+class GrpcioFront:
     """A `Front`; starts once."""
 
     def __init__(self, listeners: Sequence[Listener], config: FrontConfig) -> None:
@@ -316,23 +316,3 @@ def _credentials(tls: Tls) -> Any:
     except OSError as e:
         raise InvalidInput(f"TLS: {e.filename}: {e.strerror or e}") from e
     return grpc.ssl_server_credentials([pair], clients, require_client_auth=clients is not None)
-
-
-class GrpcioFront:
-    """A `ThreadFront` on one address."""
-
-    def __init__(self, address: Address, config: Any) -> None:
-        bounds = FrontConfig(
-            kind="grpcio",
-            max_threads=config.max_calls,
-            max_message_bytes=config.max_message_bytes,
-        )
-        self._front = ThreadFront((Listener(address=address),), bounds)
-
-    def start(self, on_ready: OnReady) -> Address:
-        """See `Front.start`."""
-        (endpoint,) = self._front.start(on_ready)
-        return cast("Address", endpoint.address)
-
-    def drain(self, grace_s: float) -> None:
-        self._front.drain(grace_s)

@@ -9,9 +9,9 @@ from fogline_edge.serving.front.config import FrontConfig
 def make_front(listeners: Sequence[Listener], config: FrontConfig) -> Front:
     """The front that `config` names, on `listeners`; nothing listens yet."""
     if config.kind == "grpcio":
-        from fogline_edge.serving.front.grpcio import ThreadFront
+        from fogline_edge.serving.front.grpcio import GrpcioFront
 
-        return ThreadFront(listeners, config)
+        return GrpcioFront(listeners, config)
     from fogline_edge.serving.front.loop import Http2Front
 
     return Http2Front(listeners, config)
