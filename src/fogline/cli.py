@@ -28,6 +28,9 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(
         "fogline_edge.cli.serving:predict", "ask a served model for predictions", "edge"
     ),
+    "pipeline check": Command(
+        "fogline_edge.cli.pipelines:check", "check the definition of a pipeline", "edge"
+    ),
     "agent enroll": Command(
         "fogline_edge.cli.agent:enroll", "trade a token for this device's identity", "edge"
     ),

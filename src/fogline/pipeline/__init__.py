@@ -23,7 +23,12 @@ from fogline.pipeline.parts import (
     split_version,
     step_refs,
 )
-from fogline.pipeline.reading import FILE_NAMES, definition_file, read_pipeline
+from fogline.pipeline.reading import (
+    FILE_NAMES,
+    component_path,
+    definition_file,
+    read_pipeline,
+)
 
 __all__ = [
     "CONSTANTS",
@@ -40,6 +45,7 @@ __all__ = [
     "Source",
     "Step",
     "alternatives",
+    "component_path",
     "definition_file",
     "dependencies",
     "index_steps",

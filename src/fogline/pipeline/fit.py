@@ -24,9 +24,12 @@ Interfaces = Mapping[str, Schema]
 out."""
 
 
-def pipeline_misfit(pipeline: Pipeline, interfaces: Interfaces) -> str:
-    """The first thing that does not fit, with the names of steps and tensors; empty if all does."""
-    return next(_Fit(pipeline, interfaces).misfits(), "")
+def pipeline_misfit(pipeline: Pipeline, interfaces: Interfaces, *, is_complete: bool = True) -> str:
+    """The first thing that does not fit, with the names of steps and tensors; empty if all does.
+
+    With `is_complete` false, components that are left out are not missed, and fit anything.
+    """
+    return next(_Fit(pipeline, interfaces).misfits(is_complete=is_complete), "")
 
 
 class _Fit:
@@ -39,11 +42,11 @@ class _Fit:
         self._coverage = Coverage(self._steps, topological_order(self._steps))
         self._inputs = {f.name: f for f in pipeline.inputs}
 
-    def misfits(self) -> Iterator[str]:
+    def misfits(self, *, is_complete: bool) -> Iterator[str]:
         for step in self._pipeline.steps:
             if step.run in self._interfaces:
                 yield from self._step(step, self._interfaces[step.run])
-            elif not step.optional:
+            elif is_complete and not step.optional:
                 yield f"step {step.name!r}: its component {step.run!r} is not there"
         for output in self._pipeline.outputs:
             yield from self._feeds(f"output {output.name!r}", output.source, output.as_field())

@@ -6,6 +6,7 @@ import msgspec
 
 from fogline.errors import InvalidInput, NotFound
 from fogline.pipeline.definition import Pipeline
+from fogline.pipeline.parts import Component
 from fogline.records import decode_json
 
 FILE_NAMES = ("pipeline.toml", "pipeline.json")
@@ -53,4 +54,19 @@ def definition_file(path: Path) -> Path:
         raise InvalidInput(f"{path}: a pipeline is defined in a .toml or .json file")
     if not path.is_file():
         raise NotFound(f"{path}: no such file")
+    return path
+
+
+def component_path(file: Path, key: str, component: Component) -> Path:
+    """Where a component's file or bundle lies that the definition in `file` brings.
+
+    Raises:
+        InvalidInput: outside the definition's own folder.
+    """
+    folder = file.parent.resolve()
+    path = (folder / component.path).resolve()
+    if Path(component.path).is_absolute() or not path.is_relative_to(folder):
+        raise InvalidInput(
+            f"{file}, component {key!r}: {component.path[:200]!r} leads out of {file.parent}"
+        )
     return path

@@ -53,7 +53,7 @@ class Fitting:
         if held.is_pipeline:
             raise Unavailable(f"{self._ref(part)} is a pipeline now; pipelines are not nested")
         schemas = {**self._fitting, **self._peeked(), part: held.schema}
-        misfit = pipeline_misfit(self._pipeline, schemas)
+        misfit = pipeline_misfit(self._pipeline, schemas, is_complete=False)
         if misfit:
             raise Unavailable(
                 f"version {held.version} of {self._ref(part)} does not fit into it: {misfit}"

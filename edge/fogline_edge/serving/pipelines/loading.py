@@ -7,12 +7,11 @@ from typing import Any
 
 from fogline.bundle import MANIFEST_NAME, Bundle, read_bundle, unpack_pipeline
 from fogline.clock import Clock, SystemClock
-from fogline.errors import InvalidInput
 from fogline.ids import check_name
 from fogline.pipeline import (
     FILE_NAMES,
-    Component,
     Pipeline,
+    component_path,
     definition_file,
     read_pipeline,
     split_version,
@@ -82,7 +81,9 @@ def load_pipeline(
     pipeline = read_pipeline(file)
     for key, component in pipeline.components.items():
         if component.path:
-            _bring(file, key, component, around.models, bring)
+            component_name, number = split_version(component.model)
+            around.models.set_visible(component_name, visible=component.visible)
+            bring(component_path(file, key, component), component_name, int(number or 1))
     return make_pipeline(pipeline, around, name=name, version=version)
 
 
@@ -133,15 +134,3 @@ def _served(runner: PipelineRunner, name: str, version: int, **more: Any) -> Ser
     return ServedModel(
         name=name, version=version, schema=runner.schema, runner=runner, plan=PLAN, **more
     )
-
-
-def _bring(file: Path, key: str, component: Component, models: Models, bring: Bring) -> None:
-    folder = file.parent.resolve()
-    path = (folder / component.path).resolve()
-    if Path(component.path).is_absolute() or not path.is_relative_to(folder):
-        raise InvalidInput(
-            f"{file}, component {key!r}: {component.path[:200]!r} leads out of {file.parent}"
-        )
-    name, version = split_version(component.model)
-    models.set_visible(name, visible=component.visible)
-    bring(path, name, int(version or 1))

@@ -269,8 +269,10 @@ def fits(field: Field, array: Array) -> bool:
 
     A field without dimensions is a scalar, or an output of a model that knows not even its rank.
     """
-    taken, given = field.shape, array.shape
-    if array.dtype != DATATYPES[field.datatype] or (taken and len(taken) != len(given)):
+    taken, given, dtype = field.shape, array.shape, DATATYPES[field.datatype]
+    if array.dtype is not dtype and array.dtype != dtype:  # dtypes of one kind are mostly one
+        return False
+    if taken and len(taken) != len(given):
         return False
     for dim, there in zip(taken, given, strict=False):  # noqa: SIM110 - a generator costs more
         if dim not in (-1, there):
