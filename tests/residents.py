@@ -1,48 +1,14 @@
-"""Models of a known size, and a budget to hold them in."""
+"""Sources of versions that need no proof, and callbacks that can be waited for."""
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
 from fogline.errors import FoglineError
 from fogline.runtime import ModelPlan, Session, Watchdog
 from fogline.schema import Schema
 from fogline_edge.serving.models import Models, ServedModel
 from fogline_edge.serving.residency import Need
-from tests.models import tensor
-
-LAYERS = 4
-
-
-def save_dense(path: Path, megabytes: float, *, seed: int = 0, external: bool = False) -> int:
-    """A chain of square products with random weights of this size; returns its width.
-
-    `y = x @ w0 @ w1 @ w2 @ w3` for FP32 [-1, width]; weights beside the file with `external`.
-    """
-    width = int((megabytes * 2**20 / 4 / LAYERS) ** 0.5)
-    generator = np.random.default_rng(seed)
-    names = ["x", *(f"h{i}" for i in range(LAYERS - 1)), "y"]
-    weights = [
-        numpy_helper.from_array(
-            generator.standard_normal((width, width), dtype=np.float32) / width**0.5, f"w{i}"
-        )
-        for i in range(LAYERS)
-    ]
-    nodes: list[Any] = [
-        helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(LAYERS)
-    ]
-    sides = [tensor("x", "FP32", (None, width))], [tensor("y", "FP32", (None, width))]
-    graph = helper.make_graph(nodes, "dense", *sides, initializer=weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.save(
-        model, path, save_as_external_data=external, location=f"{path.name}.data", size_threshold=0
-    )
-    return width
 
 
 class FileSource:

@@ -334,7 +334,7 @@ class Residency:
 
     def _make_room(self, need: Need, label: str) -> None:
         bounds = Bounds(
-            budget_bytes=int(self.config.model_memory_bytes * (1 - self.config.reserve)),
+            budget_bytes=self.config.model_memory_bytes - self._reserve_bytes(),
             max_loaded=self.config.max_loaded,
         )
         residents = self._holdings.residents()
@@ -356,10 +356,15 @@ class Residency:
         limit = self._limit()
         if limit is None:
             return
+        if room_bytes:
+            limit -= self._reserve_bytes()
         for resident in order_of_leaving(self._holdings.residents()):
             if resident.in_flight or self._holdings.used_bytes() + room_bytes <= limit:
                 return
             self._evict(resident, why)
+
+    def _reserve_bytes(self) -> int:
+        return int(self.config.model_memory_bytes * self.config.reserve)
 
     def _limit(self) -> int | None:
         """What models may hold now, in bytes; None: as much as there is."""
