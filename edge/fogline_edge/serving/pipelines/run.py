@@ -16,7 +16,7 @@ import numpy as np
 from fogline.clock import Clock
 from fogline.errors import FoglineError, InvalidInput
 from fogline.pipeline import CONSTANTS, INPUTS, Step
-from fogline.schema import Field
+from fogline.schema import Field, check_values
 from fogline.tensors import DATATYPES, Array, datatype_of
 from fogline_edge.serving.pipelines.branches import Branches
 from fogline_edge.serving.pipelines.components import Held
@@ -215,6 +215,8 @@ class Run:
                 array = cut(inputs[name], rows)
             if not fits(field, array):
                 raise InvalidInput(f"input {name!r}: {difference(field, array)}")
+            if field.has_bounds:  # a request's own check sees the pipeline's inputs alone
+                check_values(field, array, f"component {task.step.run}")
             arrays[name] = array
         fields = {f.name: f for f in held.schema.outputs}
         wanted = task.read or tuple(fields)
