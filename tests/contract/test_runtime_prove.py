@@ -23,6 +23,7 @@ from fogline.runtime.fingerprint import fingerprint
 from fogline.runtime.measure import Effort
 from fogline.runtime.prove import prove, prove_file, prove_variant
 from fogline.runtime.qualification import Budgets, ProofRequest
+from fogline.runtime.spare import START, Spare
 from fogline.schema import Field, Schema
 from tests import hostile_models as hostile
 from tests import stackable
@@ -342,3 +343,41 @@ def test_a_child_that_cannot_work_says_nothing_of_the_model(tmp_path: Path) -> N
         prove(request, command=[sys.executable, "-c", "raise SystemExit('no such thing')"])
     with pytest.raises(Unavailable, match="MiB"):
         prove_file(model, budgets=Budgets(memory_bytes=20 * MIB))
+
+
+# -------------------------------------------------------- children in advance
+
+
+def test_a_child_that_was_started_before_proves_one_model(tmp_path: Path) -> None:
+    request = ProofRequest(model=str(save_identity(tmp_path / "m.onnx")), budgets=QUICK)
+    with Spare() as spare:
+        first = prove(request, spare=spare)
+        second = prove(request, spare=spare)
+    assert first.is_accepted
+    assert second.is_accepted
+    assert first.plan is not None
+    assert first.isolation == second.isolation
+
+
+def test_a_child_in_advance_keeps_the_budgets_of_its_request(tmp_path: Path) -> None:
+    bomb = hostile.save_folding_bomb(tmp_path / "m.onnx", 150_000_000)
+    budgets = Budgets(memory_bytes=400 * MIB, timeout_s=30)
+    with Spare() as spare:
+        found = prove(ProofRequest(model=str(bomb), budgets=budgets), spare=spare)
+    assert found.reason == "too_much_memory"
+    packed = bundle(tmp_path / "b", hostile.save_endless_loop(tmp_path / "l.onnx"))
+    with Spare() as spare:
+        found = prove_variant(packed, budgets=Budgets(run_s=60, timeout_s=2), spare=spare)
+    assert found.reason == "hung"
+
+
+def test_a_child_that_was_not_needed_ends(tmp_path: Path) -> None:
+    with Spare():
+        pass
+    children = [p.read_text() for p in Path("/proc/self/task").glob("*/children")]
+    named = [Path(f"/proc/{pid}/cmdline") for text in children for pid in text.split()]
+    assert not [p for p in named if b"fogline.runtime.qualify" in p.read_bytes()]
+    unused = Spare()
+    unused.close()
+    with pytest.raises(Unavailable, match="before it was used"):
+        unused.run(b"", START)

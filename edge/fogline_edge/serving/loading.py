@@ -26,6 +26,7 @@ from fogline.runtime import ModelPlan, Session, Watchdog
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.prove import prove, prove_variant
 from fogline.runtime.qualification import Budgets, ProofRequest, Qualification, Reason
+from fogline.runtime.spare import Spare
 from fogline.schema import Schema
 from fogline_edge.serving.models import ServedModel
 from fogline_edge.serving.residency.room import Need
@@ -65,6 +66,8 @@ class Loading:
     """What proving one model may take."""
     choose: bool = True
     """Whether other arenas and prepackings than the plan's are tried."""
+    spare: Spare | None = None
+    """A child that was started in advance, for the first model."""
 
 
 class ModelSource:
@@ -195,7 +198,7 @@ def source_of(
             choose=loading.choose,
             budgets=loading.budgets,
         )
-        return _plan_of(prove(request), loading.plan, f"{label}, {path}")
+        return _plan_of(prove(request, spare=loading.spare), loading.plan, f"{label}, {path}")
 
     def open_it(plan: ModelPlan) -> ServedModel:
         session = Session.open(model, plan, label=label, watchdog=loading.watchdog)
@@ -227,7 +230,14 @@ def variant_source(
     label = f"model {check_name(name, 'model name')}@{version}"
 
     def prove_it() -> ModelPlan:
-        found = prove_variant(bundle, chosen.name, plan=loading.plan, budgets=loading.budgets)
+        found = prove_variant(
+            bundle,
+            chosen.name,
+            plan=loading.plan,
+            choose=loading.choose,
+            budgets=loading.budgets,
+            spare=loading.spare,
+        )
         return _plan_of(found, loading.plan, f"{label}, variant {chosen.name}")
 
     def open_it(plan: ModelPlan) -> ServedModel:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from msgspec import Meta
 
 from fogline.records import Record
@@ -64,9 +63,9 @@ def measure_latency(
     """
     bounds = effort or Effort()
     _timed(session, arrays, bounds.warm_runs, bounds.budget_s, timer)
-    taken = _timed(session, arrays, bounds.runs, bounds.budget_s, timer)
-    p50, p90 = np.percentile(taken, [50, 90]) * 1e6
-    return Latency(rows=rows, runs=len(taken), us_p50=float(p50), us_p90=float(p90))
+    taken = sorted(_timed(session, arrays, bounds.runs, bounds.budget_s, timer))
+    p50, p90 = (taken[int(part * (len(taken) - 1))] * 1e6 for part in (0.5, 0.9))
+    return Latency(rows=rows, runs=len(taken), us_p50=p50, us_p90=p90)
 
 
 def fastest_us(session: "Session", arrays: Mapping[str, Array], effort: Effort) -> float:

@@ -1,27 +1,26 @@
 """Proves a model in a limited child; the caller goes on whatever the model does."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from fogline.bundle import Bundle, Variant, device_files, find_variant, unpack_pipeline
 from fogline.errors import Corrupt, NotFound, Unavailable, Untrusted
 from fogline.records import canonical_json, decode_json
 from fogline.runtime.plan import ModelPlan
 from fogline.runtime.qualification import Budgets, ProofRequest, Qualification, Reason, Stage
-from fogline.sandbox import Ending, Limits, Outcome, run_child, signal_name
+from fogline.runtime.spare import COMMAND, START, Spare
+from fogline.sandbox import Ending, Outcome, run_child, signal_name
 
-COMMAND = (sys.executable, "-P", "-B", "-m", "fogline.runtime.qualify")
-"""`-P`: the working folder must not decide what is imported. Not `-I`, which would also leave out
-packages that a user installed for himself; no variable that steers Python but `PYTHONPATH` reaches
-a child anyway."""
 _STAGE = "stage "
 _RESULT = b"result "
 
 
-def prove(request: ProofRequest, *, command: Sequence[str] = COMMAND) -> Qualification:
+def prove(
+    request: ProofRequest, *, spare: Spare | None = None, command: Sequence[str] = COMMAND
+) -> Qualification:
     """Proves one model in a child of its own.
 
     The child has no network where the machine can take it away, no environment beside the
@@ -31,6 +30,7 @@ def prove(request: ProofRequest, *, command: Sequence[str] = COMMAND) -> Qualifi
 
     Args:
         request: The model, and what it may take.
+        spare: A child that was started before; used once, then one is started as without it.
         command: The child; another one only in tests.
 
     Raises:
@@ -40,17 +40,12 @@ def prove(request: ProofRequest, *, command: Sequence[str] = COMMAND) -> Qualifi
     budgets = request.budgets
     if not Path(request.model).is_file():
         raise NotFound(f"{request.model}: no such file")
-    outcome = run_child(
-        command,
-        limits=Limits(
-            memory_bytes=budgets.memory_bytes,
-            timeout_s=budgets.timeout_s,
-            file_bytes=1,
-            network=False,
-        ),
-        stdin=canonical_json(request),
-    )
-    return msgspec.structs.replace(
+    limits = replace(START, memory_bytes=budgets.memory_bytes, timeout_s=budgets.timeout_s)
+    if spare is not None and spare.take():
+        outcome = spare.run(canonical_json(request), limits)
+    else:
+        outcome = run_child(command, limits=limits, stdin=canonical_json(request))
+    return replace(
         _verdict(outcome, budgets),
         isolation=tuple(sorted(outcome.isolation)),
     )
@@ -63,6 +58,7 @@ def prove_variant(
     plan: ModelPlan | None = None,
     budgets: Budgets | None = None,
     choose: bool = True,
+    spare: Spare | None = None,
     command: Sequence[str] = COMMAND,
 ) -> Qualification:
     """Proves one variant of a bundle, with all that its manifest says of it; as `prove`.
@@ -89,7 +85,7 @@ def prove_variant(
         budgets=budgets or Budgets(),
         choose=choose,
     )
-    return prove(request, command=command)
+    return prove(request, spare=spare, command=command)
 
 
 def prove_file(
@@ -135,7 +131,7 @@ def _verdict(outcome: Outcome, budgets: Budgets) -> Qualification:
     stage, result = _said(outcome)
     if outcome.is_success and result is not None:
         peak = max(result.peak_memory_bytes, outcome.peak_rss_bytes)
-        found = msgspec.structs.replace(result, peak_memory_bytes=peak)
+        found = replace(result, peak_memory_bytes=peak)
         if found.is_accepted and peak > budgets.memory_bytes:
             return _rejected(found, "too_much_memory", _memory_text(peak, budgets))
         return found
@@ -171,7 +167,7 @@ def _memory_text(peak: int, budgets: Budgets) -> str:
 
 
 def _rejected(found: Qualification, reason: Reason, detail: str) -> Qualification:
-    return msgspec.structs.replace(found, reason=reason, detail=detail)
+    return replace(found, reason=reason, detail=detail)
 
 
 def _said(outcome: Outcome) -> tuple[Stage, Qualification | None]:

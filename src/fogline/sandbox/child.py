@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,37 @@ def run_child(
     )
     process, isolation = _spawn(program)
     return Watch(process, limits, stdin).run(isolation)
+
+
+def run_prepared(
+    argv: Sequence[str], *, limits: Limits, await_task: Callable[[], tuple[bytes, Limits] | None]
+) -> Outcome | None:
+    """As `run_child`, of a program that is started before it is known what it is to do.
+
+    Args:
+        argv: Program and arguments; it reads its task from stdin when it is ready to.
+        limits: What it is started with.
+        await_task: Waits in this thread, as the child must, for what it reads and for the memory
+            and time that it may use from then on; None ends it unused.
+
+    Raises:
+        NotFound, Unavailable: as `run_child`.
+    """
+    later = b" "  # anything but nothing: the child gets a pipe to read from
+    program = _Program(
+        argv=tuple(argv), limits=limits, stdin=later, cwd=None, env=None, stderr=subprocess.PIPE
+    )
+    process, isolation = _spawn(program)
+    task: tuple[bytes, Limits] | None = None
+    try:
+        task = await_task()
+    finally:
+        if task is None:
+            Watch(process, Limits(timeout_s=_NOW_S), b"").run(isolation)
+    if task is None:
+        return None
+    stdin, bounds = task
+    return Watch(process, bounds, stdin).run(isolation)
 
 
 def start_child(
