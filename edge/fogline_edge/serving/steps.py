@@ -11,13 +11,15 @@ step may be installed under one name.
 """
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from fogline.errors import FoglineError, InvalidInput, NotFound
 from fogline.pipeline import split_version
 from fogline.schema import Field, Schema
 from fogline.tensors import Array
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "fogline.steps"
 
@@ -54,6 +56,9 @@ def find_step(ref: str, options: Mapping[str, Any]) -> PythonStep:
         NotFound: it is not installed, or not in this version; the text says what is.
         InvalidInput: it does not take these options, or is no step.
     """
+    # Here and below, so that a pipeline of models alone does not load what parses metadata.
+    from importlib.metadata import entry_points
+
     name, version = split_version(ref)
     there = []
     for made_by, factory in _factories(name):
@@ -68,7 +73,9 @@ def find_step(ref: str, options: Mapping[str, Any]) -> PythonStep:
     )
 
 
-def _factories(name: str) -> Iterator[tuple[EntryPoint, Any]]:
+def _factories(name: str) -> Iterator[tuple["EntryPoint", Any]]:
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group=GROUP, name=name):
         try:
             yield entry, entry.load()
@@ -79,7 +86,7 @@ def _factories(name: str) -> Iterator[tuple[EntryPoint, Any]]:
             ) from e
 
 
-def _made(ref: str, entry: EntryPoint, factory: Any, options: Mapping[str, Any]) -> PythonStep:
+def _made(ref: str, entry: "EntryPoint", factory: Any, options: Mapping[str, Any]) -> PythonStep:
     try:
         step = factory(**options)
         Schema(inputs=tuple(step.inputs), outputs=tuple(step.outputs))

@@ -5,7 +5,6 @@ from fogline_edge.serving.pipelines.counts import StepCounts, Stepwise
 from fogline_edge.serving.pipelines.loading import (
     Bring,
     Surroundings,
-    is_pipeline,
     load_bundled_pipeline,
     load_pipeline,
     make_pipeline,
@@ -19,7 +18,6 @@ __all__ = [
     "StepCounts",
     "Stepwise",
     "Surroundings",
-    "is_pipeline",
     "load_bundled_pipeline",
     "load_pipeline",
     "make_pipeline",

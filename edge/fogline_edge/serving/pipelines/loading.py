@@ -9,7 +9,6 @@ from fogline.bundle import MANIFEST_NAME, Bundle, read_bundle, unpack_pipeline
 from fogline.clock import Clock, SystemClock
 from fogline.ids import check_name
 from fogline.pipeline import (
-    FILE_NAMES,
     Pipeline,
     component_path,
     definition_file,
@@ -39,15 +38,6 @@ class Surroundings:
     clock: Clock = field(default_factory=SystemClock)
     load_timeout_s: float = 120.0
     """How long the components of a pipeline may take to be there, seconds."""
-
-
-def is_pipeline(path: Path) -> bool:
-    """Whether `load_pipeline` is for this file or folder: a look at names and a manifest alone."""
-    if not path.is_dir():
-        return path.suffix in (".toml", ".json")
-    if (path / MANIFEST_NAME).is_file():
-        return read_bundle(path).manifest.variants[0].is_pipeline
-    return any((path / name).is_file() for name in FILE_NAMES)
 
 
 def load_pipeline(
