@@ -140,19 +140,20 @@ class Inference:
                 job.call.fail(_explained(ran.error, job))
         encoded = self._clock.monotonic()
         entry.release(len(jobs), failures)
+        latency_us = [int((encoded - job.arrived) * 1e6) for job in jobs]
         self._statistics.record(
-            ran, encoded, int(self._clock.now().timestamp() * 1e3), 0 if ran.error else failures
+            ran, sum(rows), latency_us, encoded, 0 if ran.error is not None else failures
         )
         self._tell(
             Observation(
-                served=entry.served,
-                inputs=ran.inputs,
-                outputs=ran.outputs,
-                rows=rows,
-                event_us=event_us,
-                prediction_ids=ids,
-                latency_us=[int((encoded - job.arrived) * 1e6) for job in jobs],
-                error=ran.error,
+                entry.served,
+                ran.inputs,
+                ran.outputs,
+                rows,
+                event_us,
+                ids,
+                latency_us,
+                ran.error,
             )
         )
         self._shadows.follow(ran)
@@ -187,9 +188,7 @@ class Inference:
     def _refused(self, entry: Entry, error: FoglineError, arrived_us: int) -> None:
         served = entry.served
         entry.release(1, 1)
-        self._statistics.refuse(
-            served.name, served.version, status_of(error).name, arrived_us // 1000
-        )
+        self._statistics.refuse(served.name, served.version, status_of(error).name)
         self._tell(
             Observation(
                 served=served,

@@ -14,7 +14,14 @@ from fogline.wire.services import EDGE_SERVICE, HEALTH_SERVICE, INFERENCE_SERVIC
 from fogline_edge.serving.access import Access, open_access
 from fogline_edge.serving.calls import Endpoint, Front, FrontCounts, Listener
 from fogline_edge.serving.config import ServingConfig
-from fogline_edge.serving.control import Answer, Control, Converse, FixedModels, Repository
+from fogline_edge.serving.control import (
+    Answer,
+    Control,
+    Converse,
+    FixedModels,
+    Repository,
+    on_demand,
+)
 from fogline_edge.serving.edge import Describe, Edge, TakeFeedback
 from fogline_edge.serving.front import make_front
 from fogline_edge.serving.health import Health
@@ -79,7 +86,7 @@ class Server:
         """
         self.config = config or ServingConfig()
         timer = clock or SystemClock()
-        self.statistics = Statistics()
+        self.statistics = Statistics(timer)
         side = agent or AgentSide()
         self._front = front or make_front(listeners, self.config.front)
         self._health = Health(max_watches=self.config.max_watches)
@@ -93,6 +100,7 @@ class Server:
             regions=regions,
             shadowed=side.shadowed,
         )
+        metadata = Metadata(models, self.statistics)
         control = Control(
             models,
             repository
@@ -107,12 +115,15 @@ class Server:
             answers={
                 **control.answers,
                 **_answers(
-                    Metadata(models, self.statistics),
+                    metadata,
                     self._health,
                     Edge(models, side.feedback, side.describe),
                 ),
             },
-            late_answers=control.late_answers,
+            late_answers={
+                **control.late_answers,
+                f"/{INFERENCE_SERVICE}/ModelMetadata": on_demand(models, metadata.model_metadata),
+            },
             conversations={**control.conversations, **_reflection()},
             clock=timer,
         )
@@ -152,7 +163,6 @@ def _answers(metadata: Metadata, health: Health, edge: Edge) -> Mapping[str, Ans
         f"{infer}/ServerReady": lambda _: ServerReadyResponse(ready=health.is_serving),
         f"{infer}/ServerMetadata": lambda _: metadata.server_metadata(),
         f"{infer}/ModelReady": metadata.model_ready,
-        f"{infer}/ModelMetadata": metadata.model_metadata,
         f"{infer}/ModelStatistics": metadata.model_statistics,
         f"/{HEALTH_SERVICE}/Check": health.check,
         f"/{EDGE_SERVICE}/Feedback": edge.feedback,

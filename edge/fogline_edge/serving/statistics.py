@@ -8,9 +8,9 @@ stack counts for each request in it.
 import threading
 from bisect import bisect_left
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 
+from fogline.clock import Clock
 from fogline.wire.status import status_of
 from fogline_edge.serving.jobs import Ran
 
@@ -27,10 +27,6 @@ class Duration:
 
     count: int = 0
     ns: int = 0
-
-    def add(self, count: int, seconds: float) -> None:
-        self.count += count
-        self.ns += int(seconds * 1e9)
 
 
 @dataclass(slots=True)
@@ -73,86 +69,124 @@ MAX_VERSIONS = 1024
 """Versions that are counted; the oldest are forgotten beyond it."""
 
 
+class _Tally:
+    """Of one version, as it grows; seconds, because adding floats is cheaper than rounding them."""
+
+    __slots__ = (
+        "answered", "encode_s", "failed", "failed_s", "failures", "infer_s", "join_s", "last",
+        "latency", "queue_s", "rows", "runs", "stacks", "success_s",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.rows = self.runs = self.answered = self.failed = 0
+        self.last = 0.0
+        self.success_s = self.failed_s = 0.0
+        self.queue_s = self.join_s = self.infer_s = self.encode_s = 0.0
+        self.stacks: dict[int, list[float]] = {}
+        """By rows of a run: how many runs, and their seconds."""
+        self.failures: dict[str, int] = {}
+        self.latency = [0] * (len(LATENCY_BOUNDS_US) + 1)
+
+    def fail(self, status: str, count: int) -> None:
+        self.failed += count
+        self.failures[status] = self.failures.get(status, 0) + count
+
+
 class Statistics:
     """Of all versions that have been asked. Safe to use from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._versions: dict[tuple[str, int], VersionStatistics] = {}
+        self._tallies: dict[tuple[str, int], _Tally] = {}
 
-    def record(self, ran: Ran, encoded: float, now_ms: int, failures: int = 0) -> None:
+    def record(
+        self, ran: Ran, rows: int, latency_us: Sequence[int], encoded: float, failures: int = 0
+    ) -> None:
         """Takes note of a run whose answers have been written.
 
         Args:
             ran: The run.
-            encoded: When its answers were written, monotonic seconds.
-            now_ms: Now, Unix milliseconds.
-            failures: How many of its requests got an error in place of an answer all the same.
+            rows: Of its requests together.
+            latency_us: From each request's arrival to its answer, microseconds.
+            encoded: When the answers were written, monotonic seconds.
+            failures: How many requests of a run that went well got an error all the same.
         """
-        served = ran.jobs[0].served
         jobs = ran.jobs
+        served = jobs[0].served
+        count = len(jobs)
+        arrived = jobs[0].arrived if count == 1 else sum([job.arrived for job in jobs])
         with self._lock:
-            found = self._of(served.name, served.version)
-            found.last_ms = now_ms
+            tally = self._tallies.get((served.name, served.version))
+            if tally is None:
+                tally = self._of(served.name, served.version)
+            tally.last = encoded
             if ran.error is not None:
-                status = status_of(ran.error).name
-                found.failures[status] = found.failures.get(status, 0) + len(jobs)
-                found.failure.add(len(jobs), sum([encoded - job.arrived for job in jobs]))
+                tally.fail(status_of(ran.error).name, count)
+                tally.failed_s += encoded * count - arrived
                 return
-            self._record_run(found, ran, encoded, failures)
+            if failures:
+                tally.fail("RESOURCE_EXHAUSTED", failures)
+            run_s = ran.ended - ran.joined
+            tally.answered += count - failures
+            tally.rows += rows
+            tally.runs += 1
+            tally.success_s += encoded * count - arrived
+            tally.queue_s += ran.started * count - arrived
+            tally.join_s += (ran.joined - ran.started) * count
+            tally.infer_s += run_s * count
+            tally.encode_s += (encoded - ran.ended) * count
+            stack = tally.stacks.get(rows)
+            if stack is not None:
+                stack[0] += 1
+                stack[1] += run_s
+            elif len(tally.stacks) < MAX_STACK_SIZES:
+                tally.stacks[rows] = [1, run_s]
+            latency = tally.latency
+            for took_us in latency_us:
+                latency[bisect_left(LATENCY_BOUNDS_US, took_us)] += 1
 
-    def refuse(self, name: str, version: int, status: str, now_ms: int) -> None:
+    def refuse(self, name: str, version: int, status: str) -> None:
         """Counts a request that was turned away before it could wait."""
         with self._lock:
-            found = self._of(name, version)
-            found.last_ms = now_ms
-            found.failures[status] = found.failures.get(status, 0) + 1
-            found.failure.count += 1
+            tally = self._of(name, version)
+            tally.last = self._clock.monotonic()
+            tally.fail(status, 1)
 
     def snapshot(self, name: str = "") -> Sequence[VersionStatistics]:
-        """Copies, by name and version; of one model alone if it is named."""
+        """What there is now, by name and version; of one model alone if it is named."""
+        now_ms = self._clock.now().timestamp() * 1e3 - self._clock.monotonic() * 1e3
         with self._lock:
             return [
-                deepcopy(found)
-                for key, found in sorted(self._versions.items())
+                _told(key, tally, now_ms)
+                for key, tally in sorted(self._tallies.items())
                 if not name or key[0] == name
             ]
 
-    def _record_run(
-        self, found: VersionStatistics, ran: Ran, encoded: float, failures: int
-    ) -> None:
-        jobs = ran.jobs
-        count = len(jobs) - failures
-        run_s = ran.ended - ran.joined
-        rows = sum([job.request.rows for job in jobs])
-        arrived = [job.arrived for job in jobs]
-        queued_s = ran.started * len(jobs) - sum(arrived)
-        found.rows += rows
-        found.runs += 1
-        found.success.add(count, encoded * len(jobs) - sum(arrived))
-        found.queue.add(count, queued_s)
-        found.infer.add(count, run_s * count)
-        found.encode.add(count, (encoded - ran.ended) * count)
-        found.join.add(count, (ran.joined - ran.started) * count)
-        if failures:
-            found.failure.count += failures
-            found.failures["RESOURCE_EXHAUSTED"] = (
-                found.failures.get("RESOURCE_EXHAUSTED", 0) + failures
-            )
-        stack = found.stacks.get(rows)
-        if stack is None and len(found.stacks) < MAX_STACK_SIZES:
-            stack = found.stacks[rows] = StackCounts()
-        if stack is not None:
-            stack.runs += 1
-            stack.ns += int(run_s * 1e9)
-        latency = found.latency
-        for at in arrived:
-            latency[bisect_left(LATENCY_BOUNDS_US, (encoded - at) * 1e6)] += 1
-
-    def _of(self, name: str, version: int) -> VersionStatistics:
-        found = self._versions.get((name, version))
+    def _of(self, name: str, version: int) -> _Tally:
+        found = self._tallies.get((name, version))
         if found is None:
-            while len(self._versions) >= MAX_VERSIONS:
-                del self._versions[next(iter(self._versions))]
-            found = self._versions[name, version] = VersionStatistics(name, version)
+            while len(self._tallies) >= MAX_VERSIONS:
+                del self._tallies[next(iter(self._tallies))]
+            found = self._tallies[name, version] = _Tally()
         return found
+
+
+def _told(key: tuple[str, int], tally: _Tally, began_ms: float) -> VersionStatistics:
+    count = tally.answered
+    return VersionStatistics(
+        name=key[0],
+        version=key[1],
+        rows=tally.rows,
+        runs=tally.runs,
+        last_ms=int(began_ms + tally.last * 1e3),
+        success=Duration(count, int(tally.success_s * 1e9)),
+        failure=Duration(tally.failed, int(tally.failed_s * 1e9)),
+        queue=Duration(count, int(tally.queue_s * 1e9)),
+        join=Duration(count, int(tally.join_s * 1e9)),
+        infer=Duration(count, int(tally.infer_s * 1e9)),
+        encode=Duration(count, int(tally.encode_s * 1e9)),
+        stacks={n: StackCounts(int(runs), int(s * 1e9)) for n, (runs, s) in tally.stacks.items()},
+        failures=dict(tally.failures),
+        latency=list(tally.latency),
+    )
