@@ -313,6 +313,8 @@ class RawPeer:
         self._data = bytearray()
         if greets:
             self.send(PREFACE + frame(SETTINGS, 0, 0, settings))
+            self.until(SETTINGS)
+            self.send(frame(SETTINGS, ACK))
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

@@ -5,7 +5,6 @@ import errno
 import logging
 import socket
 import ssl
-from functools import partial
 from typing import cast
 
 from fogline_edge.serving.calls import FrontCounts, Peer
@@ -84,12 +83,14 @@ class Connections:
         self._listeners: list[tuple[Bound, ssl.SSLContext | None]] = []
         self._wires: set[Wire] = set()
         self._greetings: set[asyncio.Task[None]] = set()
+        self._open = 0
         self._accepted = 0
         self._refused = 0
         self._is_closing = False
 
     def __len__(self) -> int:
-        return len(self._wires) + len(self._greetings)
+        """Those that are being greeted too."""
+        return self._open
 
     def listen(self, bound: Bound, context: ssl.SSLContext | None) -> None:
         """Before `begin`."""
@@ -119,11 +120,12 @@ class Connections:
                 self._loop.remove_reader(bound.socket)
                 self._loop.call_later(PAUSE_S, self._watch, bound, context)
                 return
-            if len(self) >= self._poll.config.max_connections:
+            if self._open >= self._poll.config.max_connections:
                 self._refused += 1
                 accepted.close()
                 continue
             self._accepted += 1
+            self._open += 1
             task = self._loop.create_task(self._greet(accepted, context))
             self._greetings.add(task)
             task.add_done_callback(self._greetings.discard)
@@ -135,15 +137,17 @@ class Connections:
             if accepted.family == socket.AF_UNIX:
                 uid, pid = credentials_of(accepted)
                 peer = Peer(transport="unix", uid=uid, pid=pid)
+            wire = Wire(self, peer)
             await self._loop.connect_accepted_socket(
-                partial(Wire, self, peer),
+                lambda: wire,
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=self._poll.config.handshake_timeout_s if context else None,
             )
         except (OSError, asyncio.CancelledError) as e:  # of TLS too: SSLError is an OSError
-            self._poll.faulted_connections += 1
             _LOG.info("no connection", extra={"why": str(e) or type(e).__name__})
+            self._poll.faulted_connections += 1
+            self._open -= 1
             accepted.close()
 
     def made(self, wire: Wire, peer: Peer, transport: asyncio.Transport) -> Connection:
@@ -156,6 +160,7 @@ class Connections:
 
     def lost(self, wire: Wire) -> None:
         self._wires.discard(wire)
+        self._open -= 1
 
     def _look(self) -> None:
         now = self._loop.time()

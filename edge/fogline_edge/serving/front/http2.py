@@ -113,6 +113,8 @@ class Connection:
         self._transport = transport
         self._session = ngh2.Connection(ngh2.Role.SERVER, engine)
         self._is_dirty = False
+        self._owes_ping = False
+        """Whether the notice is to be followed by a PING, whose answer says that it was heard."""
         self._held_bytes = 0
         self._unsent_bytes = 0
         self._early: list[int] = []
@@ -488,6 +490,11 @@ class Connection:
             self._note_unsent()
             if self._blocked:
                 self._wake_blocked()
+            if self._owes_ping and not self.is_paused:
+                # Only now: nghttp2 would send it before the notice.
+                self._owes_ping = False
+                session.ping(DRAIN_PING)
+                self._write_soon()
             if not self.is_paused and not session.want_read and not session.want_write:
                 self._close()
         except ngh2.NGH2Error as e:
@@ -529,11 +536,11 @@ class Connection:
     # Its end
 
     def notice(self) -> None:
-        """Begins the end: the peer is told, and the PING's answer says that it has heard."""
+        """Begins the end: the peer is told."""
         if self.state is State.OPEN:
             self.state = State.NOTICED
             self._session.send_shutdown_notice()
-            self._session.ping(DRAIN_PING)
+            self._owes_ping = True
             self._write_soon()
 
     def leave(self) -> None:
