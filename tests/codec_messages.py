@@ -182,3 +182,20 @@ def messages(draw: st.DrawFn, schema: Schema) -> bytes:
         case _:
             pass
     return data
+
+
+def seeds() -> list[tuple[int, bytes]]:
+    """A right message for each schema, by its number, to begin a search with."""
+    made = []
+    for number, schema in enumerate(SCHEMAS.values()):
+        message = ModelInferRequest(model_name="m", id="id")
+        message.parameters["event_time_us"].int64_param = 1_762_000_000_000_000
+        for one in schema.inputs:
+            shape = [2 if d == -1 else d for d in one.shape]
+            message.inputs.add(name=one.name, datatype=one.datatype, shape=shape)
+            count = int(np.prod(shape, dtype=np.int64))
+            is_text = one.datatype == "BYTES"
+            size = count * (5 if is_text else DATATYPES[one.datatype].itemsize)
+            message.raw_input_contents.append(b"\1\0\0\0a" * count if is_text else bytes(size))
+        made.append((number, message.SerializeToString()))
+    return made
