@@ -139,7 +139,7 @@ def is_refused(channel: RawChannel) -> bool:
         (["good.onnx", "--name", "m", "--variant", "v"], 2, "no variants"),
         (["good.onnx", "--name", "m", "--model-version", "0"], 2, "versions are numbers from 1"),
         (["good.onnx", "--name", "m", "--threads", "0"], 2, "--threads"),
-        (["good.onnx", "--name", "m", "--grpc", "0.0.0.0:1"], 2, "identities and TLS"),
+        (["good.onnx", "--name", "m", "--grpc", "0.0.0.0:1"], 2, "needs TLS"),
         (["good.onnx", "--name", "m", "--grpc", "127.0.0.1"], 2, "is not HOST:PORT"),
         (["good.onnx", "--name", "m", "--config", "missing.toml"], 3, "missing.toml: no such file"),
         (["good.onnx", "--name", "m", "--config", "bad.toml"], 2, "bad.toml.*max_smiles"),

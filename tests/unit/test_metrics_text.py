@@ -12,6 +12,7 @@ from fogline_edge.serving.calls import FrontCounts
 from fogline_edge.serving.exposition import Family, Histogram, expose
 from fogline_edge.serving.metrics import Snapshot, render
 from fogline_edge.serving.process import ProcessCounts, read_process
+from fogline_edge.serving.residency import ResidencyCounts
 from fogline_edge.serving.statistics import LATENCY_BOUNDS_US, StackCounts, VersionStatistics
 from fogline_edge.serving.versions import VersionStatus
 from tests import models
@@ -26,6 +27,10 @@ PROCESS = ProcessCounts(
     open_files=20,
     max_files=1024,
     started_s=1.7e9,
+)
+
+HELD = ResidencyCounts(
+    loads=7, failed_loads=1, evictions=2, loaded=4, held_bytes=9_000_000, budget_bytes=10_000_000
 )
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -44,6 +49,7 @@ def of(version: VersionStatistics) -> Samples:
         versions=[version],
         loaded=[],
         index=[VersionStatus(name="a", version=1, state="UNAVAILABLE", reason="x")],
+        residency=HELD,
         front=FrontCounts(connections=2, received_calls=9),
         process=PROCESS,
     )
@@ -81,6 +87,8 @@ def test_the_server_and_the_process_are_told_too() -> None:
     assert found["fogline_build_info", (("version", __version__),)] == 1
     assert found["fogline_connections", ()] == 2
     assert found["fogline_calls_received_total", ()] == 9
+    assert found["fogline_models_budget_bytes", ()] == 10_000_000
+    assert found["fogline_model_evictions_total", ()] == 2
     assert found["fogline_model_ready", (("model", "a"), ("version", "1"))] == 0
     assert found["process_resident_memory_bytes", ()] == 70_000_000
     assert found["process_cpu_seconds_total", ()] == 1.5
@@ -92,6 +100,7 @@ def test_what_is_in_memory_is_told(tmp_path: Path) -> None:
         versions=[],
         loaded=known.list(),
         index=known.index(),
+        residency=HELD,
         front=FrontCounts(),
         process=read_process(),
     )
@@ -108,6 +117,7 @@ def test_every_counter_ends_with_total_and_every_family_has_a_help() -> None:
             versions=[VersionStatistics("m", 1)],
             loaded=[],
             index=[],
+            residency=HELD,
             front=FrontCounts(),
             process=PROCESS,
         )

@@ -38,7 +38,7 @@ from fogline.wire.open_inference_pb2 import (
 from fogline.wire.services import INFERENCE_SERVICE
 from fogline_edge.serving.calls import Call
 from fogline_edge.serving.model_config import describe
-from fogline_edge.serving.models import Models, Then
+from fogline_edge.serving.models import Models, NotLoaded, Then
 from fogline_edge.serving.shared_memory import Regions
 from fogline_edge.serving.versions import VersionStatus
 
@@ -54,6 +54,30 @@ _LEVELS: Mapping[str, int] = MappingProxyType(
     {"log_info": logging.INFO, "log_warnings": logging.WARNING, "log_errors": logging.ERROR}
 )
 _LoadRequest = RepositoryModelLoadRequest | RepositoryModelUnloadRequest
+
+
+def on_demand(models: Models, answer: Answer) -> LateAnswer:
+    """An answer about the version that `name` and `version` of a message say; loads it for that."""
+
+    def attempt(message: Any, reply: Reply) -> None:
+        try:
+            reply(answer(message))
+        except FoglineError as e:
+            reply(e)
+
+    def begin(message: Any, reply: Reply) -> None:
+        def then(error: FoglineError | None) -> None:
+            if error is None:
+                attempt(message, reply)
+            else:
+                reply(error)
+
+        try:
+            reply(answer(message))
+        except NotLoaded:
+            models.demand(message.name, message.version, then)
+
+    return begin
 
 
 class Repository(Protocol):
@@ -131,7 +155,6 @@ class Control:
         self._logger = logger
         self._regions = regions
         self.answers: Mapping[str, Answer] = _by_path(
-            ModelConfig=self.model_config,
             RepositoryIndex=self.repository_index,
             TraceSetting=trace_setting,
             LogSettings=self.log_settings,
@@ -142,7 +165,9 @@ class Control:
             CudaSharedMemoryUnregister=_no_cuda,
         )
         self.late_answers: Mapping[str, LateAnswer] = _by_path(
-            RepositoryModelLoad=self.load, RepositoryModelUnload=self.unload
+            ModelConfig=on_demand(models, self.model_config),
+            RepositoryModelLoad=self.load,
+            RepositoryModelUnload=self.unload,
         )
         self.conversations: Mapping[str, Converse] = _by_path(
             SystemSharedMemoryRegister=self.register_memory

@@ -1,7 +1,7 @@
 """What is told of the server and its models: readiness, metadata, statistics."""
 
 from fogline import __version__
-from fogline.errors import NotFound, Unavailable
+from fogline.errors import NotFound
 from fogline.wire.open_inference_pb2 import (
     ModelMetadataRequest,
     ModelMetadataResponse,
@@ -45,14 +45,10 @@ class Metadata:
 
     def model_ready(self, message: ModelReadyRequest) -> ModelReadyResponse:
         """A version that is loaded on demand is ready: the next request is answered."""
-        try:
-            self._models.get(message.name, message.version)
-        except (NotFound, Unavailable):
-            return ModelReadyResponse(ready=False)
-        return ModelReadyResponse(ready=True)
+        return ModelReadyResponse(ready=self._models.is_ready(message.name, message.version))
 
     def model_metadata(self, message: ModelMetadataRequest) -> ModelMetadataResponse:
-        """Raises `NotFound`."""
+        """Raises `NotFound`, and `NotLoaded` where only a load would tell."""
         served = self._models.get(message.name, message.version)
         response = ModelMetadataResponse(
             name=served.name,
@@ -70,17 +66,18 @@ class Metadata:
     def model_statistics(self, message: ModelStatisticsRequest) -> ModelStatisticsResponse:
         """Of one version, of all versions of a model, or of all models. Raises `NotFound`."""
         found = {(s.name, s.version): s for s in self._statistics.snapshot(message.name)}
-        if message.name:
-            self._models.get(message.name, message.version)
         response = ModelStatisticsResponse()
-        for counts in self._models.list():
-            served = counts.served
-            if message.name not in ("", served.name):
+        for row in self._models.index():
+            if message.name not in ("", row.name):
                 continue
-            if message.version not in ("", str(served.version)):
+            if message.version not in ("", str(row.version)):
                 continue
-            key = served.name, served.version
+            key = row.name, row.version
             _fill(response.model_stats.add(), found.get(key) or VersionStatistics(*key))
+        if message.name and not response.model_stats:
+            raise NotFound(
+                f"there is no model {message.name[:80]!r}, or no version {message.version[:80]!r}"
+            )
         return response
 
 

@@ -7,14 +7,20 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fogline import __version__
 from fogline_edge.serving.calls import FrontCounts
 from fogline_edge.serving.exposition import Family, Histogram, expose
 from fogline_edge.serving.process import ProcessCounts
+from fogline_edge.serving.residency import ResidencyCounts
 from fogline_edge.serving.served import ModelCounts
 from fogline_edge.serving.statistics import LATENCY_BOUNDS_US, VersionStatistics
 from fogline_edge.serving.versions import VersionStatus
+
+if TYPE_CHECKING:
+    from fogline_edge.serving.pipelines import StepCounts
+    from fogline_edge.serving.repository.shelf import Shelved
 
 STACK_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper edges of the buckets of stack sizes, rows."""
@@ -30,6 +36,9 @@ class Snapshot:
     """What versions have done since the process began, in memory or not."""
     loaded: Sequence[ModelCounts]
     index: Sequence[VersionStatus]
+    steps: "Sequence[tuple[Shelved, StepCounts]]" = ()
+    """Of pipelines."""
+    residency: ResidencyCounts
     front: FrontCounts
     process: ProcessCounts
 
@@ -44,6 +53,8 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     yield from _of_requests(snapshot.versions)
     yield from _of_times(snapshot.versions)
     yield from _of_models(snapshot)
+    yield from _of_steps(snapshot.steps)
+    yield from _of_residency(snapshot.residency)
     yield from _of_front(snapshot.front)
     yield from _of_process(snapshot.process)
 
@@ -126,6 +137,38 @@ def _of_models(snapshot: Snapshot) -> Iterator[Family]:
             for kind, size in (("anonymous", need.anonymous_bytes), ("file", need.file_bytes))
         ],
     )
+
+
+def _of_steps(steps: "Sequence[tuple[Shelved, StepCounts]]") -> Iterator[Family]:
+    for name, text in (
+        ("runs", "Runs of a pipeline's step."),
+        ("failures", "Runs of a pipeline's step that failed."),
+        ("rows", "Rows that a pipeline's step ran on."),
+        ("offered_rows", "Rows that came to a pipeline's step."),
+    ):
+        samples = [(_step_labels(of, s), int(getattr(s, name))) for of, s in steps]
+        yield Family(f"fogline_step_{name}_total", "counter", text, samples)
+    seconds = [(_step_labels(of, s), s.run_us / 1e6) for of, s in steps]
+    yield Family("fogline_step_seconds_total", "counter", "In a pipeline's step.", seconds)
+
+
+def _step_labels(of: "Shelved", step: "StepCounts") -> Labels:
+    version = str(of.version)
+    return {"model": of.name, "version": version, "step": step.name, "component": step.component}
+
+
+def _of_residency(counts: ResidencyCounts) -> Iterator[Family]:
+    for name, text, value in (
+        ("held", "Anonymous memory of the models in memory, as accounted.", counts.held_bytes),
+        ("budget", "What they may hold; 0: no budget.", counts.budget_bytes),
+    ):
+        yield Family(f"fogline_models_{name}_bytes", "gauge", text, [({}, value)])
+    for name, text, value in (
+        ("loads", "Loads of versions.", counts.loads),
+        ("load_failures", "Loads that failed.", counts.failed_loads),
+        ("evictions", "Versions that left memory to make room.", counts.evictions),
+    ):
+        yield Family(f"fogline_model_{name}_total", "counter", text, [({}, value)])
 
 
 def _of_front(front: FrontCounts) -> Iterator[Family]:

@@ -42,9 +42,10 @@ def describe(served: ServedModel, declared: ModelConfig | None = None) -> ModelC
     """
     config = ModelConfig()
     if declared is None:
-        _add_tensors(config, served)
+        config.max_batch_size = _batch_size(served)
     else:
         config.CopyFrom(declared)
+    _add_tensors(config, served)
     config.name, config.platform, config.backend = served.name, PLATFORM, BACKEND
     plan = served.plan
     if config.max_batch_size > 0 and plan.max_stack > 1:
@@ -67,18 +68,23 @@ def describe(served: ServedModel, declared: ModelConfig | None = None) -> ModelC
     return config
 
 
+def _batch_size(served: ServedModel) -> int:
+    """Most rows that are stacked, where Triton's words can say so; else 0."""
+    fields = (*served.schema.inputs, *served.schema.outputs)
+    batches = all(f.shape[:1] == (-1,) and len(f.shape) > 1 for f in fields)
+    return served.plan.max_stack if batches and served.plan.max_stack > 1 else 0
+
+
 def _add_tensors(config: ModelConfig, served: ServedModel) -> None:
-    schema = served.schema
-    fields = (*schema.inputs, *schema.outputs)
-    batches = served.plan.max_stack > 1 and all(f.shape[:1] == (-1,) for f in fields)
-    if batches and all(len(f.shape) > 1 for f in fields):
-        config.max_batch_size = served.plan.max_stack
-    for field in schema.inputs:
-        kind = type_name(field.datatype)
-        config.input.add(name=field.name, data_type=kind, dims=_dims(field, config))
-    for field in schema.outputs:
-        kind = type_name(field.datatype)
-        config.output.add(name=field.name, data_type=kind, dims=_dims(field, config))
+    """Adds those of a side that is not declared."""
+    for fields, side in (
+        (served.schema.inputs, config.input),
+        (served.schema.outputs, config.output),
+    ):
+        if not side:
+            for field in fields:
+                kind = type_name(field.datatype)
+                side.add(name=field.name, data_type=kind, dims=_dims(field, config))
 
 
 def _dims(field: Field, config: ModelConfig) -> tuple[int, ...]:

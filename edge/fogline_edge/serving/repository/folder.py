@@ -4,7 +4,7 @@
     DIR/NAME/1/model.onnx           versions are numbers from 1, without leading zeros
     DIR/NAME/labels.txt             as config.pbtxt names it
     DIR/NAME/manifest.json          or: a bundle
-    DIR/NAME/pipeline.toml          or: a pipeline of models
+    DIR/NAME/pipeline.toml          or: a pipeline of models (or .json)
 
 Files beside the models' folders, and folders whose names begin with a dot, are passed over. Links
 may point anywhere within the repository, and nowhere else.
@@ -24,7 +24,7 @@ from fogline.wire.model_config_pb2 import ModelConfig
 from fogline_edge.serving.repository.config_file import CONFIG_NAME, read_config
 from fogline_edge.serving.repository.declaration import Declaration, declare
 
-PIPELINE_NAME = "pipeline.toml"
+PIPELINE_NAMES = ("pipeline.toml", "pipeline.json")
 MAX_FOLDERS = 1024
 """Models of one repository."""
 MAX_VERSIONS = 256
@@ -96,13 +96,14 @@ def look_up(root: Path, name: str) -> Found:
     if kind is None:
         raise InvalidInput(
             f"{name}: holds neither a version's folder, as {name}/1, nor {MANIFEST_NAME} or "
-            f"{PIPELINE_NAME}"
+            f"{PIPELINE_NAMES[0]}"
         )
     if kind is Kind.MODEL:
         return _model(root, folder, name)
-    path = folder if kind is Kind.BUNDLE else folder / PIPELINE_NAME
-    confined(path, root)
-    return Found(name=name, kind=kind, folder=folder, versions={1: path})
+    for file in (MANIFEST_NAME, *PIPELINE_NAMES):
+        if os.path.lexists(folder / file):
+            confined(folder / file, root)
+    return Found(name=name, kind=kind, folder=folder, versions={1: folder})
 
 
 def confined(path: Path, root: Path) -> Path:
@@ -171,7 +172,7 @@ def _regular(path: Path, root: Path) -> Path:
 def _kind_of(folder: Path) -> Kind | None:
     if (folder / MANIFEST_NAME).is_file():
         return Kind.BUNDLE
-    if (folder / PIPELINE_NAME).is_file():
+    if any((folder / name).is_file() for name in PIPELINE_NAMES):
         return Kind.PIPELINE
     if os.path.lexists(folder / CONFIG_NAME) or _versions(folder):
         return Kind.MODEL
