@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from fogline.allocator import use_one_heap
+
 MIB = 2**20
 LAYERS = 4
 MODELS, HELD = 20, 5
@@ -183,9 +185,7 @@ class _Watcher(threading.Thread):
 
 def hold() -> int:
     """Reads what to hold from stdin, says `ready`, waits for a line, and prints its counts."""
-    from fogline_edge.serving.memory import tune_allocator
-
-    tune_allocator()
+    use_one_heap()
     from fogline.runtime.interrupt import Watchdog
     from fogline_edge.serving.loading import Loading, source_of
     from fogline_edge.serving.models import Models

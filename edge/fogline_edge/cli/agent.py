@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fogline import console, log
 from fogline.addresses import parse_listen_address
+from fogline.allocator import use_one_heap
 from fogline.errors import InvalidInput
 from fogline.records import load_config
 from fogline.signals import stop_signal
@@ -58,9 +59,7 @@ def run(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     log.configure()
     listen = parse_listen_address(given.grpc)
-    from fogline_edge.serving.memory import tune_allocator
-
-    tune_allocator()  # before anything begins a thread
+    use_one_heap()
     from fogline_edge.agent import Agent
     from fogline_edge.config import AgentConfig
 

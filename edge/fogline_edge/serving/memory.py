@@ -2,10 +2,9 @@
 
 Thin readings of `/proc` and `/sys/fs/cgroup`; what to make of them is `residency.pressure`'s.
 Sources: proc(5); "PSI - Pressure Stall Information" and "Control Group v2" in the kernel's
-documentation; mallopt(3), malloc_trim(3).
+documentation.
 """
 
-import ctypes
 import os
 import select
 from contextlib import suppress
@@ -17,7 +16,6 @@ CGROUPS = Path("/sys/fs/cgroup")
 TRIGGER_WINDOW_US = 2_000_000
 """A process without CAP_SYS_RESOURCE may only ask for multiples of this."""
 
-_M_ARENA_MAX = -8  # malloc.h
 _UNLIMITED = "max"
 
 
@@ -142,23 +140,6 @@ class Trigger:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
-
-
-def tune_allocator() -> bool:
-    """Has glibc keep one heap for all threads; to be called before other threads begin.
-
-    With a heap a thread, what a run freed stays with the heap of its thread, and `trim` does not
-    reach the end of any heap but the first. Measured in docs/serving.md. False without glibc.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and mallopt(_M_ARENA_MAX, 1) == 1
-
-
-def trim() -> None:
-    """Gives freed memory back to the machine; takes a millisecond or some. Nothing but on glibc."""
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(0)
 
 
 def _field(text: str, name: str) -> int:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from fogline_edge.serving.memory import ProcessMemory, trim
+from fogline.allocator import trim
+from fogline_edge.serving.memory import ProcessMemory
 from fogline_edge.serving.residency.room import Need, Resident
 from fogline_edge.serving.residency.source import Source
 from fogline_edge.serving.served import Entry, ServedModel

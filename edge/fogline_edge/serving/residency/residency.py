@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from fogline.allocator import trim
 from fogline.backoff import Backoff
 from fogline.clock import Clock, SystemClock
 from fogline.errors import Conflict, Exhausted, FoglineError, NotFound, Unavailable
-from fogline_edge.serving.memory import Machine, ProcessMemory, trim
+from fogline_edge.serving.memory import Machine, ProcessMemory
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.residency.config import ResidencyConfig
 from fogline_edge.serving.residency.flights import Flights, Key
