@@ -77,7 +77,7 @@ def captured(folder: Path, bundle: Path, policy: CapturePolicy) -> Iterator[Capt
     """Capture of the bundle's version, its thread not started."""
     folder.mkdir()
     outbox = Outbox.open(folder / "outbox.db")
-    capture = Capture(outbox, folder, config=CaptureConfig(max_buffer_requests=2 * REQUESTS))
+    capture = Capture(outbox, folder, config=CaptureConfig())
     manifest = read_bundle(bundle).manifest
     data = read_bundle(bundle).path(manifest.reference).read_bytes()
     reference = decode_json(data, Reference, manifest.reference)

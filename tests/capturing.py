@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -67,9 +68,8 @@ class Device:
         folder.mkdir(exist_ok=True)
         self.clock = ManualClock(datetime(2026, 7, 1, tzinfo=UTC))
         self.outbox = Outbox.open(folder / "outbox.db", clock=self.clock)
-        self.generator = np.random.default_rng(seed)
         self.capture = Capture(
-            self.outbox, folder, config=config, clock=self.clock, generator=self.generator
+            self.outbox, folder, config=config, clock=self.clock, source=Random(seed)
         )
         self.served = ServedModel(
             name="iris",

@@ -1,6 +1,7 @@
 """From an answered request on a device to rows in the lake and an empty outbox, on real parts."""
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
@@ -29,9 +30,7 @@ class FleetDevice(Device):
         super().__init__(folder)
         self.stop()
         self.outbox = Outbox.open(folder / "outbox.db")
-        self.capture = Capture(
-            self.outbox, folder, clock=SystemClock(), generator=np.random.default_rng(4)
-        )
+        self.capture = Capture(self.outbox, folder, clock=SystemClock(), source=Random(4))
         masters = {d: (hub.folder / "keys" / f"{d}.key").read_bytes() for d in ("up", "down")}
         self.keys = DeviceKeys(
             device=D,

@@ -1,6 +1,7 @@
 """What a sample may promise: probabilities known before the draw, and estimates without bias."""
 
 import doctest
+from random import Random
 
 import numpy as np
 from hypothesis import given
@@ -26,14 +27,14 @@ def test_the_hajek_estimate_of_the_mean_is_unbiased_also_when_uncertain_rows_are
     policy = CapturePolicy(sample_rate=0.05, strategy="uncertain")
     errors, plain = [], []
     for seed in range(2000):
-        generator = np.random.default_rng(seed)
+        draws = Random(seed)
         budget = HourlyBudget(400)
         kept, weights = [], []
         for start in range(0, 3000, 100):
             part = slice(start, start + 100)
             wanted = wanted_probabilities(policy, 100, margins[part])
             p = budget.spend(wanted, now=float(start))
-            rows = draw(p, generator)
+            rows = draw(p, draws)
             kept.append(value[part][rows])
             weights.append(1.0 / p[rows])
         y, w = np.concatenate(kept), np.concatenate(weights)
@@ -46,7 +47,7 @@ def test_the_hajek_estimate_of_the_mean_is_unbiased_also_when_uncertain_rows_are
 
 def test_the_horvitz_thompson_count_is_unbiased() -> None:
     p = np.linspace(0.01, 0.9, 500)
-    totals = [(1.0 / p[draw(p, np.random.default_rng(seed))]).sum() for seed in range(3000)]
+    totals = [(1.0 / p[draw(p, Random(seed))]).sum() for seed in range(3000)]
     standard_error = np.std(totals) / np.sqrt(len(totals))
     assert abs(np.mean(totals) - 500) < 3 * standard_error
 

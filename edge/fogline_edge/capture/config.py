@@ -14,20 +14,21 @@ Seconds = Annotated[float, Meta(gt=0)]
 class CaptureConfig(Record, frozen=True, kw_only=True):
     """Every bound of capture, its unit in its name."""
 
-    max_buffer_requests: Positive = 8192
-    """Answered requests that wait to be summarised; more are left out and counted."""
-    max_buffer_bytes: Positive = 32 * 1024 * 1024
+    max_buffer_requests: Positive = 32_768
+    """Answered requests that wait to be summarised, as while a slow disk takes a flush; more are
+    left out and counted."""
+    max_buffer_bytes: Positive = 16 * 1024 * 1024
     """Their memory, with the messages that their arrays are views of."""
-    drain_requests: Positive = 1024
+    drain_requests: Positive = 512
     """So many requests are counted as soon as they have come together; counting more at once is
     cheaper for each, and holds more memory."""
-    drain_bytes: Positive = 4 * 1024 * 1024
+    drain_bytes: Positive = 2 * 1024 * 1024
     """So much memory is let go of as soon as it has come together, by counting."""
     drain_interval_s: Seconds = 0.25
     """Longest wait of a request before it is counted in memory."""
     max_scopes: Positive = 64
     """Windows of event time per model version that are open at once; more are flushed early."""
-    max_sample_bytes: Positive = 1024 * 1024
+    max_sample_bytes: Positive = 512 * 1024
     """Sampled rows in memory per model version; more are flushed early."""
     max_message_bytes: Annotated[int, Meta(ge=4096, le=MAX_BODY_BYTES)] = 60 * 1024
     """Longest message; samples and feedback are split to fit."""

@@ -15,8 +15,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from random import Random
 
 from fogline.clock import Clock, SystemClock
 from fogline.desired import CapturePolicy
@@ -49,7 +48,7 @@ class Capture:
         folder: The agent's data folder; holds `served.counter` and `prediction.key`.
         config: The bounds.
         clock: Time.
-        generator: For the samples' draw.
+        source: Of randomness, for the samples' draw.
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class Capture:
         *,
         config: CaptureConfig | None = None,
         clock: Clock | None = None,
-        generator: np.random.Generator | None = None,
+        source: Random | None = None,
     ) -> None:
         self._config = config or CaptureConfig()
         self._clock = clock or SystemClock()
-        self._generator = generator or np.random.default_rng()
+        self._source = source or Random()  # noqa: S311 - a sample is no secret
         self._outbox = outbox
         self._ids = PredictionIds(load_id_key(folder / "prediction.key"))
         self._counter = ServedCounter(folder / "served.counter")
@@ -237,7 +236,7 @@ class Capture:
         track = self._tracks.of(served)
         for batch in batches(track.reader(served.schema), group):
             try:
-                track.add(batch, now, self._generator)
+                track.add(batch, now, self._source)
             except Exception:  # one request's odd arrays must not cost the others their counts
                 _log.exception("not summarised", extra={"model": served.label})
                 track.unsummarised += batch.rows

@@ -5,6 +5,7 @@ Not safe for use by several threads; the capture thread owns it.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from random import Random
 
 import numpy as np
 
@@ -109,13 +110,13 @@ class Track:
             return ((window, stack),)
         return by_window(stack, self.window_of)
 
-    def add(self, batch: Batch, now: float, generator: np.random.Generator) -> None:
+    def add(self, batch: Batch, now: float, source: Random) -> None:
         """Counts and samples requests.
 
         Args:
             batch: Of one variant and window, and uniform.
             now: Monotonic seconds.
-            generator: For the draw.
+            source: Of randomness, for the draw.
         """
         first_us, last_us = batch.event_us()
         scope = self._scope(batch.stacks[0].served, first_us)
@@ -132,11 +133,9 @@ class Track:
         except InvalidInput:
             self.unsummarised += batch.rows
         if self.policy.sample_rate > 0 and batch.rows:
-            self._sample(batch, scope, now, generator)
+            self._sample(batch, scope, now, source)
 
-    def _sample(
-        self, batch: Batch, scope: Scope, now: float, generator: np.random.Generator
-    ) -> None:
+    def _sample(self, batch: Batch, scope: Scope, now: float, source: Random) -> None:
         reader = batch.reader
         margins = None
         name = reader.predictions.probabilities
@@ -146,7 +145,7 @@ class Track:
                 margins = reader.predictions.margins({name: table}, batch.rows)
         wanted = wanted_probabilities(self.policy, batch.rows, margins)
         probability = self.budget.spend(wanted, now)
-        rows = draw(probability, generator)
+        rows = draw(probability, source)
         if not len(rows):
             return
         blocks = pick(

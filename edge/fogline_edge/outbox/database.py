@@ -22,6 +22,9 @@ from fogline.failpoints import reach
 _BUSY_TIMEOUT_S = 5.0
 """How long an opening process waits for one that is still ending."""
 _MAX_WAL_BYTES = 8 * 1024 * 1024
+_CACHE_BYTES = 256 * 1024
+"""Pages kept in memory; SQLite's own two megabytes would be filled by the first long commit, and
+rows are written once and read once."""
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 _PRAGMAS = (
@@ -30,6 +33,7 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     f"PRAGMA journal_size_limit = {_MAX_WAL_BYTES}",
     "PRAGMA foreign_keys = ON",
+    f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}",
 )
 
 
