@@ -167,7 +167,7 @@ class Connection:
     def _on_request(self, stream_id: int, headers: grpc.Headers, ends: bool) -> None:
         poll = self.poll
         fields = dict(headers)
-        path = fields[b":path"]
+        path = fields.get(b":path", b"")  # CONNECT has none
         method, streams = _ROUTES.get(path) or (path.decode("latin-1"), True)
         call = Http2Call(self, stream_id, method, headers, poll.now)
         call.has_request = ends
