@@ -53,8 +53,10 @@ class Holdings:
         """Runs a load and takes note of what it holds. Raises as the load."""
         need = source.need or Need()
         before = self._process.anonymous_bytes()
-        served = source.open()
-        trim()  # what loading left in the allocator can be as large as the model
+        try:
+            served = source.open()
+        finally:
+            trim()  # what loading left in the allocator can be as large as the model
         seen = self._process.anonymous_bytes() - before
         # Others run meanwhile, so no more is believed than the load was measured to take.
         most = need.peak_bytes or seen

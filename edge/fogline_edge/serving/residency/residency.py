@@ -15,27 +15,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from fogline.allocator import trim
 from fogline.backoff import Backoff
 from fogline.clock import Clock, SystemClock
-from fogline.errors import Conflict, Exhausted, FoglineError, NotFound, Unavailable
+from fogline.errors import Conflict, FoglineError, NotFound, Unavailable
 from fogline_edge.serving.memory import Machine, ProcessMemory
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.residency.config import ResidencyConfig
 from fogline_edge.serving.residency.flights import Flights, Key
 from fogline_edge.serving.residency.holdings import Holding, Holdings
-from fogline_edge.serving.residency.pressure import Ceiling, Strain, Verdict, next_ceiling
-from fogline_edge.serving.residency.room import (
-    Bounds,
-    Need,
-    Resident,
-    check_machine,
-    make_room,
-    order_of_leaving,
-)
+from fogline_edge.serving.residency.keeper import Keeper
+from fogline_edge.serving.residency.pressure import Strain, Verdict, next_ceiling
+from fogline_edge.serving.residency.room import NoRoomNow
 from fogline_edge.serving.residency.source import Source, Then
 from fogline_edge.serving.residency.worker import Worker
-from fogline_edge.serving.served import Entry
 from fogline_edge.serving.versions import VersionState
 
 _LOG = logging.getLogger(__name__)
@@ -81,7 +73,6 @@ class Residency:
         self.config = settings = config or ResidencyConfig()
         self._models = models
         self._clock = clock or SystemClock()
-        self._machine = machine or Machine()
         self._holdings = Holdings(process or ProcessMemory())
         self._flights = Flights(
             clock=self._clock,
@@ -90,11 +81,18 @@ class Residency:
         )
         self._lock = threading.Lock()
         self._sources: dict[Key, Source] = {}
-        self._ceiling: Ceiling | None = None
         self._is_relieving = False
-        self._loads = self._failed_loads = self._evictions = 0
+        self._failed_loads = 0
         self._prover = Worker("model-prover")
         self._loader = Worker("model-loader")
+        self._keeper = Keeper(
+            models,
+            self._holdings,
+            self._loader,
+            settings,
+            clock=self._clock,
+            machine=machine or Machine(),
+        )
         models.attach(self.demand)
 
     # ------------------------------------------------------------ declarations
@@ -186,18 +184,21 @@ class Residency:
     # ----------------------------------------------------------- the machine
 
     def calibrate(self) -> None:
-        """To be called when all but the models is in memory: the budget counts from there."""
-        self._holdings.calibrate()
+        """To be called when all but the models is in memory: the budget counts from there.
+
+        Done between two loads, soon.
+        """
+        self._loader.post(self._holdings.calibrate)
 
     def relieve(self, verdict: Verdict) -> None:
         """Takes a verdict on the machine's memory; idle versions leave if it is short."""
         used = self._holdings.roughly_used_bytes()
         with self._lock:
-            self._ceiling = next_ceiling(
+            self._keeper.ceiling = next_ceiling(
                 verdict,
                 self._holdings.total_bytes,
                 self._clock.monotonic(),
-                self._ceiling,
+                self._keeper.ceiling,
                 self.config.pressure,
             )
             budget = self.config.model_memory_bytes
@@ -209,9 +210,9 @@ class Residency:
 
     def counts(self) -> ResidencyCounts:
         return ResidencyCounts(
-            loads=self._loads,
+            loads=self._keeper.loads,
             failed_loads=self._failed_loads,
-            evictions=self._evictions,
+            evictions=self._keeper.evictions,
             loaded=len(self._models.entries()),
             held_bytes=self._holdings.total_bytes,
             budget_bytes=self.config.model_memory_bytes,
@@ -256,11 +257,15 @@ class Residency:
             return
         if self._models.state_of(*key) is not VersionState.READY:
             try:
-                holding = self._open(source)
+                holding = self._keeper.open(source)
+            except NoRoomNow as e:  # nothing against the version: whoever asks next may be luckier
+                self._models.note(*key, VersionState.ABSENT, str(e))
+                self._flights.land(key, e)
+                return
             except Exception as e:  # as above
                 self._failed(key, _told(e, key))
                 return
-            self._put(holding)
+            self._keeper.put(holding)
         self._flights.land(key, None)
 
     def _failed(self, key: Key, error: FoglineError) -> None:
@@ -276,10 +281,10 @@ class Residency:
         opened: list[Holding] = []
         try:
             for source in new:
-                opened.append(self._open(source))
+                opened.append(self._keeper.open(source))
         except Exception as e:  # as above
             for holding in opened:
-                self._holdings.close(holding)
+                self._keeper.abandon(holding)
             self._failed_loads += 1
             then(_told(e, (name, source.version)))
             return
@@ -291,13 +296,13 @@ class Residency:
                 del self._sources[key]
         for holding in opened:
             self._flights.forgive((name, holding.served.version))
-            self._put(holding)
+            self._keeper.put(holding)
         if active is not None:
             self._models.activate(name, active)
         landing = _All(len(gone), then) if gone and not sources else None
         for key in gone:
             left = None if landing is None else partial(landing.one, None)
-            self._leave(self._models.forget(*key), left)
+            self._keeper.leave(self._models.forget(*key), left)
         if landing is None:
             then(None)
 
@@ -306,108 +311,13 @@ class Residency:
         landing = _All(len(keys), then)
         for key in keys:
             entry = self._models.shut(*key, VersionState.UNLOADED)
-            self._leave(entry, partial(landing.one, None))
+            self._keeper.leave(entry, partial(landing.one, None))
 
     def _relieve(self) -> None:
         """Idle versions leave until what is left is within the budget and the ceiling."""
         with self._lock:
             self._is_relieving = False
-        trim()
-        self._shed(0, "memory was short")
-
-    def _open(self, source: Source) -> Holding:
-        """Makes room and loads.
-
-        Raises:
-            Exhausted: there is no room, and cannot be made now.
-            FoglineError: as the source.
-        """
-        label = f"model {source.name}@{source.version}"
-        self._make_room(source.need or Need(), label)
-        holding = self._holdings.open(source, is_pinned=self._is_pinned(source))
-        self._loads += 1
-        _LOG.info("loaded", extra={"model": label, "held_bytes": holding.held_bytes})
-        return holding
-
-    def _put(self, holding: Holding) -> None:
-        holding.entry, former = self._models.put(holding.served)
-        self._leave(former)
-
-    def _make_room(self, need: Need, label: str) -> None:
-        bounds = Bounds(
-            budget_bytes=self.config.model_memory_bytes - self._reserve_bytes(),
-            max_loaded=self.config.max_loaded,
-        )
-        residents = self._holdings.residents()
-        leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
-        while leaving:
-            if not self._evict(leaving[0], f"made room for {label}"):
-                raise Exhausted(
-                    f"{label} cannot be loaded now: {leaving[0].label} is to make room and has "
-                    f"{leaving[0].in_flight} requests that did not end within "
-                    f"{self.config.make_room_s:.0f} s; try later"
-                )
-            residents = self._holdings.residents()
-            leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
-        self._shed(need.peak_bytes, f"made room for {label}")
-        check_machine(need, label, self._machine.read(), self.config.pressure.critical_room)
-
-    def _shed(self, room_bytes: int, why: str) -> None:
-        """Idle versions leave until the process itself has this room, whatever the accounts say."""
-        limit = self._limit()
-        if limit is None:
-            return
-        if room_bytes:
-            limit -= self._reserve_bytes()
-        for resident in order_of_leaving(self._holdings.residents()):
-            if resident.in_flight or self._holdings.used_bytes() + room_bytes <= limit:
-                return
-            self._evict(resident, why)
-
-    def _reserve_bytes(self) -> int:
-        return int(self.config.model_memory_bytes * self.config.reserve)
-
-    def _limit(self) -> int | None:
-        """What models may hold now, in bytes; None: as much as there is."""
-        with self._lock:
-            ceiling = self._ceiling
-        limits = [self.config.model_memory_bytes] if self.config.model_memory_bytes else []
-        if ceiling is not None and self._clock.monotonic() < ceiling.until_s:
-            limits.append(ceiling.bytes)
-        return min(limits, default=None)
-
-    def _evict(self, resident: Resident, why: str) -> bool:
-        """Closes one version's door, waits for its requests, closes it; whether it could."""
-        holding = self._holdings.find(resident.label)
-        if holding is None or holding.entry is None:
-            return True
-        entry, served = holding.entry, holding.served
-        self._models.shut(served.name, served.version, VersionState.LEAVING)
-        is_idle = threading.Event()
-        entry.when_idle(is_idle.set)
-        if not is_idle.wait(self.config.make_room_s):
-            self._models.reopen(entry)
-            return False
-        self._holdings.close(holding)
-        self._models.note(served.name, served.version, VersionState.ABSENT)
-        self._evictions += 1
-        _LOG.info("left memory", extra={"model": served.label, "why": why})
-        return True
-
-    def _leave(self, entry: Entry | None, done: Callable[[], None] | None = None) -> None:
-        """Has a version whose door is closed leave when its last request has ended."""
-        holding = None if entry is None else self._holdings.of(entry)
-        if entry is None or holding is None:
-            if done is not None:
-                done()
-            return
-        holding.entry = None
-        entry.when_idle(partial(self._loader.post, partial(self._left, holding, done)))
-
-    def _left(self, holding: Holding, done: Callable[[], None] | None) -> None:
-        self._holdings.close(holding)
-        if done is not None:
-            done()
+        self._keeper.relieve()
 
     # ---------------------------------------------------------------- look-ups
 
@@ -426,10 +336,6 @@ class Residency:
             there = self._sources.get(_key(source))
         is_ready = self._models.state_of(*_key(source)) is VersionState.READY
         return is_ready and there is not None and there.stamp == source.stamp
-
-    def _is_pinned(self, source: Source) -> bool:
-        pinned = self.config.pinned
-        return source.name in pinned or f"{source.name}@{source.version}" in pinned
 
     def _keys_of(self, name: str) -> list[Key]:
         with self._lock:

@@ -7,6 +7,10 @@ from fogline.errors import Exhausted
 from fogline_edge.serving.memory import Reading
 
 
+class NoRoomNow(Exhausted):
+    """A version that fits finds no room at this moment; trying again may help."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """Anonymous memory of one version, in bytes."""
@@ -74,7 +78,7 @@ def order_of_leaving(residents: Iterable[Resident]) -> list[Resident]:
 
 
 def check_machine(need: Need, label: str, reading: Reading, keep_free: float) -> None:
-    """Raises `Exhausted` where a load would take the machine, or the group, to its end.
+    """Raises `NoRoomNow` where a load would take the machine, or the group, to its end.
 
     Args:
         need: Of the version to load.
@@ -90,7 +94,7 @@ def check_machine(need: Need, label: str, reading: Reading, keep_free: float) ->
         rooms.append((left, reading.group_limit_bytes, "this process's control group"))
     for free, total, whose in rooms:
         if free - need.peak_bytes < total * keep_free:
-            raise Exhausted(
+            raise NoRoomNow(
                 f"{label} cannot be loaded now: it takes {_mib(need.peak_bytes)} while it is "
                 f"loaded, and {whose} has {_mib(free)} of {_mib(total)} free, of which "
                 f"{keep_free:.0%} are kept"
