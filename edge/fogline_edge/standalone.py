@@ -17,8 +17,8 @@ from fogline.runtime.qualification import Budgets
 from fogline.runtime.session import open_smallest
 from fogline_edge.serving import Endpoint, Listener, Models, Server, ServingConfig
 from fogline_edge.serving.loading import Loading
-from fogline_edge.serving.repository.shelf import Shelf, holds_pipeline
 from fogline_edge.serving.residency import MemoryWatch, Residency
+from fogline_edge.serving.shelf import Shelf, holds_pipeline
 
 if TYPE_CHECKING:
     from fogline_edge.serving.metrics_server import MetricsServer

@@ -23,10 +23,10 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "serve": Command(
-        "fogline_edge.cli.serving:serve", "serve one ONNX model over gRPC, with no hub", "edge"
+        "fogline_edge.cli.serving:serve", "serve models over gRPC, with no hub", "edge"
     ),
     "predict": Command(
-        "fogline_edge.cli.serving:predict", "ask a served model for predictions", "edge"
+        "fogline_edge.cli.predict:predict", "ask a served model for predictions", "edge"
     ),
     "pipeline check": Command(
         "fogline_edge.cli.pipelines:check", "check the definition of a pipeline", "edge"

@@ -20,7 +20,7 @@ from fogline_edge.serving.versions import VersionStatus
 
 if TYPE_CHECKING:
     from fogline_edge.serving.pipelines import StepCounts
-    from fogline_edge.serving.repository.shelf import Shelved
+    from fogline_edge.serving.shelf import Shelved
 
 STACK_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper edges of the buckets of stack sizes, rows."""

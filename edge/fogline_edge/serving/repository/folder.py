@@ -23,8 +23,8 @@ from fogline.ids import check_name
 from fogline.wire.model_config_pb2 import ModelConfig
 from fogline_edge.serving.repository.config_file import CONFIG_NAME, read_config
 from fogline_edge.serving.repository.declaration import Declaration, declare
+from fogline_edge.serving.shelf import PIPELINE_NAMES
 
-PIPELINE_NAMES = ("pipeline.toml", "pipeline.json")
 MAX_FOLDERS = 1024
 """Models of one repository."""
 MAX_VERSIONS = 256

@@ -17,10 +17,10 @@ from fogline.wire.model_config_pb2 import ModelConfig
 from fogline_edge.serving.loading import Loading, source_of
 from fogline_edge.serving.models import Models, Then
 from fogline_edge.serving.repository.folder import Found, Kind, list_models, look_up
-from fogline_edge.serving.repository.shelf import Shelf, holds_pipeline, waited
 from fogline_edge.serving.repository.source import DeclaredSource, bounded_schema, plan_before
 from fogline_edge.serving.residency import Residency, Source
 from fogline_edge.serving.residency.worker import Worker
+from fogline_edge.serving.shelf import Shelf, holds_pipeline, waited
 from fogline_edge.serving.versions import VersionState, VersionStatus
 
 _LOG = logging.getLogger(__name__)

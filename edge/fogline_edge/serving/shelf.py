@@ -11,13 +11,13 @@ from fogline.bundle import MANIFEST_NAME, read_bundle
 from fogline.errors import FoglineError
 from fogline_edge.serving.loading import Loading, source_of
 from fogline_edge.serving.models import Models, Then
-from fogline_edge.serving.repository.folder import PIPELINE_NAMES
 from fogline_edge.serving.residency import Residency, Source
 from fogline_edge.serving.served import drained
 
 if TYPE_CHECKING:
     from fogline_edge.serving.pipelines import PipelineRunner, StepCounts, Surroundings
 
+PIPELINE_NAMES = ("pipeline.toml", "pipeline.json")
 _DRAIN_S = 120.0
 """Longest wait for calls of a pipeline that is taken away; no request may take as long."""
 
