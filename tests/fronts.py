@@ -1,5 +1,6 @@
 """Fronts with a scripted answer, and peers that write HTTP/2 frames by hand."""
 
+import json
 import socket
 import struct
 import subprocess
@@ -275,7 +276,7 @@ def block_of(headers: Mapping[str, str | bytes]) -> bytes:
     return b"".join(b"\0" + text(name) + text(value) for name, value in headers.items())
 
 
-def request(stream: int, *, ends: bool = False, **changes: str | bytes) -> bytes:
+def request(stream: int, *, ends: bool = False, **changes: Any) -> bytes:
     """A HEADERS frame; `changes` replace or add headers, `_` standing for `-`, `p_` for `:`."""
     headers: dict[str, str | bytes] = dict(REQUEST)
     for name, value in changes.items():
@@ -386,7 +387,8 @@ class ChildFront:
 
     def __init__(self, **bounds: Any) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("front_child.py")), repr(bounds)],
+            [sys.executable, "-m", "tests.front_child", repr(bounds)],
+            cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -402,7 +404,7 @@ class ChildFront:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        found: dict[str, float] = __import__("json").loads(self._line())
+        found: dict[str, float] = json.loads(self._line())
         return found
 
     def close(self) -> None:

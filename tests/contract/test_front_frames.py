@@ -7,12 +7,14 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from fogline.clock import wait_until
 from tests.fronts import (
     ACK,
+    ANYWHERE,
     DATA,
     END_STREAM,
     GOAWAY,
@@ -20,6 +22,7 @@ from tests.fronts import (
     PADDED,
     PING,
     PREFACE,
+    REQUEST,
     RST_STREAM,
     SETTINGS,
     STREAM,
@@ -109,7 +112,7 @@ def test_trailers_end_a_request_too(peer: RawPeer) -> None:
     ],
 )
 def test_what_is_not_grpc_is_refused_by_http(
-    peer: RawPeer, changes: dict[str, str], status: bytes
+    peer: RawPeer, changes: dict[str, Any], status: bytes
 ) -> None:
     peer.send(whole_call(1, **changes))
     frames = peer.end_of(1)
@@ -128,7 +131,7 @@ def test_what_is_not_grpc_is_refused_by_http(
         {"grpc_timeout": "99999999H"},
     ],
 )
-def test_what_the_specification_allows_is_served(peer: RawPeer, changes: dict[str, str]) -> None:
+def test_what_the_specification_allows_is_served(peer: RawPeer, changes: dict[str, Any]) -> None:
     peer.send(whole_call(1, **changes))
     assert data_of(peer.end_of(1)) == message(b"hello")
 
@@ -146,7 +149,7 @@ def test_what_the_specification_allows_is_served(peer: RawPeer, changes: dict[st
         {"p_path": "/"},
     ],
 )
-def test_what_it_does_not_fails_the_call_alone(peer: RawPeer, changes: dict[str, str]) -> None:
+def test_what_it_does_not_fails_the_call_alone(peer: RawPeer, changes: dict[str, Any]) -> None:
     peer.send(whole_call(1, **changes))
     assert ended_with_headers_alone(peer.end_of(1))
     assert is_served(peer)
@@ -165,7 +168,7 @@ def test_what_it_does_not_fails_the_call_alone(peer: RawPeer, changes: dict[str,
     ],
 )
 def test_what_http_does_not_allow_resets_the_stream_alone(
-    peer: RawPeer, changes: dict[str, str | bytes]
+    peer: RawPeer, changes: dict[str, Any]
 ) -> None:
     peer.send(whole_call(1, **changes))
     assert peer.end_of(1)[-1].kind == RST_STREAM
@@ -193,13 +196,12 @@ def test_what_is_not_one_gzip_stream_fails_the_call_alone(peer: RawPeer, data: b
 
 def test_who_compresses_is_answered_alike(peer: RawPeer) -> None:
     sent = gzip.compress(b"ab" * 4000)
-    gzipped = {"grpc_encoding": "gzip", "grpc_accept_encoding": "identity, gzip"}
+    gzipped: dict[str, Any] = {"grpc_encoding": "gzip", "grpc_accept_encoding": "identity, gzip"}
     peer.send(request(1, **gzipped) + frame(DATA, END_STREAM, 1, message(sent, 1)))
     got = data_of(peer.end_of(1))
     assert got[0] == 1
     assert gzip.decompress(got[5:]) == b"ab" * 4000
-    plain = {"grpc_encoding": "gzip"}
-    peer.send(request(3, **plain) + frame(DATA, END_STREAM, 3, message(sent, 1)))
+    peer.send(request(3, grpc_encoding="gzip") + frame(DATA, END_STREAM, 3, message(sent, 1)))
     assert data_of(peer.end_of(3)) == message(b"ab" * 4000)
 
 
@@ -240,7 +242,7 @@ def test_a_call_and_its_reset_in_one_packet_are_never_handed_over(
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_client_that_disappears_in_a_request(running: Running, half: int) -> None:
     with RawPeer(running.port) as one:
-        one.send(request(1, **({"p_path": STREAM} if half else {})))
+        one.send(request(1, p_path=STREAM if half else REQUEST[":path"]))
         one.send(frame(DATA, 0, 1, b"\0\0\0\xff\xffhalf of a message"))
         one.send(frame(PING, 0, 0, b"is there"))
         one.until(PING)
@@ -438,8 +440,12 @@ def test_connections_are_bounded() -> None:
 
 
 def test_bytes_are_bounded_for_a_connection_and_for_all() -> None:
+    bounds: dict[str, Any]
     for bounds in ({"max_connection_bytes": 100_000}, {"max_held_bytes": 100_000}):
-        with running_front(**bounds) as front, RawPeer(front.port) as one:
+        with (
+            running_front("http2", listeners=(ANYWHERE,), **bounds) as front,
+            RawPeer(front.port) as one,
+        ):
             piece = b"\0\0\x0f\x42\x40" + b"x" * 16_000
             for stream in range(1, 21, 2):
                 one.send(request(stream) + frame(DATA, 0, stream, piece))
