@@ -95,9 +95,12 @@ class ModelPart:
                 problems.append(problem)
             loaded.set()
 
-        with stop.ending(loaded.set):
+        key = stop.begin(loaded.set)
+        try:
             self._models.demand(self._name, self._version, told)
             loaded.wait()
+        finally:
+            stop.over(key)
         stop.check(f"model {self._name}")
         if problems:
             raise problems[0]
@@ -123,8 +126,11 @@ class HeldModel:
         self, arrays: Mapping[str, Array], outputs: Sequence[str], stop: Stop
     ) -> Mapping[str, Array]:
         interrupt = Interrupt()
-        with stop.ending(interrupt.trigger):
+        key = stop.begin(interrupt.trigger)
+        try:
             return self._entry.served.runner.run(arrays, outputs, interrupt=interrupt)
+        finally:
+            stop.over(key)
 
     def release(self, *, failed: bool) -> None:
         self._entry.release(failures=int(failed))

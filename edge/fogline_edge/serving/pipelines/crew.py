@@ -1,6 +1,5 @@
 """The components of one run."""
 
-import threading
 from collections.abc import Mapping
 
 from fogline_edge.serving.pipelines.components import Held, Part
@@ -18,14 +17,13 @@ class Crew:
         self._parts = parts
         self._fitting = fitting
         self._stop = stop
-        self._lock = threading.Lock()
+        # Changed by single operations of dict and set alone, which are atomic.
         self._held: dict[str, Held] = {}
         self._failed: set[str] = set()
 
     def take(self, part: str) -> Held:
         """Raises as `Part.hold` and `Fitting.check`."""
-        with self._lock:
-            held = self._held.get(part)
+        held = self._held.get(part)
         if held is not None:
             return held
         held = self._parts[part].hold(self._stop)
@@ -34,15 +32,13 @@ class Crew:
         except BaseException:
             held.release(failed=True)
             raise
-        with self._lock:
-            first = self._held.setdefault(part, held)
+        first = self._held.setdefault(part, held)
         if first is not held:  # another branch took it at the same time
             held.release(failed=False)
         return first
 
     def note_failure(self, part: str) -> None:
-        with self._lock:
-            self._failed.add(part)
+        self._failed.add(part)
 
     def release(self) -> None:
         for part, held in self._held.items():

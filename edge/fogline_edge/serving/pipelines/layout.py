@@ -1,6 +1,7 @@
 """What every run of one pipeline shares, worked out once: tasks, who waits for whom, constants."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,9 +59,11 @@ class Task:
 class Course:
     """What a certain list of outputs needs; a run counts down copies of `waits` and `readers`."""
 
-    __slots__ = ("readers", "ready", "waits")
+    __slots__ = ("chain", "readers", "ready", "waits")
 
-    def __init__(self, tasks: Iterable[Task], outputs: Iterable[Take]) -> None:
+    def __init__(self, tasks: Sequence[Task], outputs: Iterable[Take]) -> None:
+        self.chain = tuple(tasks) if _is_chain(tasks) else ()
+        """The tasks, where each waits for the one before it; none where any can run together."""
         self.waits = {task.name: len(task.waits) for task in tasks}
         """How many steps must be over before each begins."""
         self.ready = [name for name, count in self.waits.items() if not count]
@@ -102,6 +105,10 @@ class Layout:
             if len(self._courses) < MAX_CHOICES:
                 self._courses[outputs] = found
         return found
+
+
+def _is_chain(tasks: Sequence[Task]) -> bool:
+    return all(before.name in task.waits for before, task in pairwise(tasks))
 
 
 def _read(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:

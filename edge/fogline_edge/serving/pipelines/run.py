@@ -96,12 +96,17 @@ class Run:
         course = self._layout.course(outputs)
         self._request_rows = rows
         self._values[INPUTS] = {n: Value(read_only(array)) for n, array in arrays.items()}
-        self._waits = dict(course.waits)
         self._readers = dict(course.readers)
-        self._ready.extend(course.ready)
-        self._work(is_caller=True)
-        if self._error is not None:
-            raise self._error
+        if course.chain:
+            for task in course.chain:
+                self._do(task)
+                self._let_go(task)
+        else:
+            self._waits = dict(course.waits)
+            self._ready.extend(course.ready)
+            self._work(is_caller=True)
+            if self._error is not None:
+                raise self._error
         return {name: self._output(name) for name in outputs}
 
     # ------------------------------------------------------------- scheduling
@@ -112,16 +117,23 @@ class Run:
             task = self._layout.tasks[name]
             error: FoglineError | None = None
             try:
-                self._stop.check(self._label)
-                self._ran[name] = self._step(task)
+                self._do(task)
             except FoglineError as e:
                 error = e
-            except Exception as e:  # a fault of ours must still end the run
-                _LOG.exception("step failed", extra={"step": f"{self._label}, {name}"})
-                error = FoglineError(
-                    f"{self._label}, step {name!r}: internal error ({type(e).__name__})"
-                )
             self._over(task, error)
+
+    def _do(self, task: Task) -> None:
+        """Runs or skips one step, unless the run should end. Raises `FoglineError` alone."""
+        try:
+            self._stop.check(self._label)
+            self._ran[task.name] = self._step(task)
+        except FoglineError:
+            raise
+        except Exception as e:  # a fault of ours must still end the run
+            _LOG.exception("step failed", extra={"step": f"{self._label}, {task.name}"})
+            raise FoglineError(
+                f"{self._label}, step {task.name!r}: internal error ({type(e).__name__})"
+            ) from None
 
     def _next(self, *, is_caller: bool) -> str | None:
         with self._changed:
@@ -148,13 +160,17 @@ class Run:
                     self._waits[follower] -= 1
                     if not self._waits[follower]:
                         self._ready.append(follower)
-            for producer in task.waits:
-                self._readers[producer] -= 1
-                if not self._readers[producer]:  # nobody reads it any more: let its memory go
-                    self._values.pop(producer, None)
+            self._let_go(task)
             self._changed.notify()
         if is_first:
             self._stop.terminate = True
+
+    def _let_go(self, task: Task) -> None:
+        """Drops what nobody reads any more, now that a task is over."""
+        for producer in task.waits:
+            self._readers[producer] -= 1
+            if not self._readers[producer]:
+                self._values.pop(producer, None)
 
     # ------------------------------------------------------------------ steps
 

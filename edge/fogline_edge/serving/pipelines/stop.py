@@ -1,8 +1,7 @@
 """The end of a whole run: one trigger reaches every step that runs, and what waits for a load."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from fogline.runtime.interrupt import Interrupt
 
@@ -35,9 +34,8 @@ class Stop:
         for end in ends:
             end()
 
-    @contextmanager
-    def ending(self, end: Callable[[], None]) -> Iterator[None]:
-        """Calls `end` when the run should end before the block has; at once if it should now."""
+    def begin(self, end: Callable[[], None]) -> int:
+        """Calls `end` when the run should end, at once if it should now; until `over`."""
         with self._lock:
             self._next += 1
             key = self._next
@@ -45,11 +43,12 @@ class Stop:
             is_set = self._is_set
         if is_set:
             end()
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._ends[key]
+        return key
+
+    def over(self, key: int) -> None:
+        """Forgets what `begin` was given."""
+        with self._lock:
+            del self._ends[key]
 
     def check(self, label: str) -> None:
         """Raises `DeadlineExceeded` or `Unavailable` if the caller's time is up or it gave up."""
