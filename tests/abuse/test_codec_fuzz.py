@@ -58,7 +58,7 @@ FLOODS: dict[str, Callable[[], bytes]] = {
     ),
     "typed texts": lambda: (
         NAMED
-        + delimited(5, b"\n\x01t\x12\x05BYTES" + delimited(5, b"\x42\x00" * (COUNT // 2)))
+        + delimited(5, b"\n\x01t\x12\x05BYTES" + delimited(5, b"\x42\x00" * COUNT))
         + delimited(5, delimited(3, b"\1" * 400))
     ),
     "groups in groups": lambda: NAMED + b"\xfb\x07" * (COUNT // 2),

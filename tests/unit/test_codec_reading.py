@@ -12,7 +12,7 @@ from fogline.schema import Schema
 from fogline.tensors import decode_inputs, encode_inputs
 from fogline.wire.open_inference_pb2 import ModelInferRequest
 from fogline_edge.serving.codec import CodecLimits, ModelCodec, Request, target_of
-from fogline_edge.serving.codec.fields import scan
+from fogline_edge.serving.codec.fields import MAX_FIELDS, scan
 from tests.codec_messages import SCHEMAS, field, messages, requests
 
 ARRIVED = 1_762_000_000_000_001
@@ -398,3 +398,40 @@ def test_fields_before_and_behind_a_known_message_are_seen(name: str) -> None:
             changed = b"".join(swapped)
             for _ in range(2):
                 assert outcome(fast, changed) == outcome(slow, changed), (a, b)
+
+
+# ---------------------------------------------------------------------------------------- bounds
+
+
+def test_texts_and_typed_contents_are_bounded_before_anything_is_made_of_them() -> None:
+    codec = codec_of(SCHEMAS["text"], limits=CodecLimits(max_texts=3, max_typed=4))
+    message = ModelInferRequest(model_name="m")
+    for name, datatype in (("t", "BYTES"), ("x", "FP64")):
+        message.inputs.add(name=name, datatype=datatype, shape=[3])
+    message.inputs[0].contents.bytes_contents.extend([b"a"] * 3)
+    message.inputs[1].contents.fp64_contents.extend([1.0] * 3)
+    assert codec.read(message.SerializeToString(), ARRIVED).rows == 3
+    message.inputs[0].shape[0] = 4
+    with pytest.raises(InvalidInput, match="'t': 4 elements in this form, at most 3.*fewer rows"):
+        codec.read(message.SerializeToString(), ARRIVED)
+    message.inputs[0].shape[0] = 3
+    message.inputs[1].shape[0] = 5
+    with pytest.raises(InvalidInput, match="'x': 5 elements in this form, at most 4.*raw contents"):
+        codec.read(message.SerializeToString(), ARRIVED)
+
+
+def test_long_messages_of_every_form_are_read() -> None:
+    """What is looked through before it is parsed is still a message like any other."""
+    raw, typed = ModelInferRequest(model_name="m"), ModelInferRequest(model_name="m")
+    texts = np.array(["B" * 20] * 6000, object)
+    encode_inputs(raw, {"t": texts, "x": np.zeros(6000)})
+    for name, datatype in (("t", "BYTES"), ("x", "FP64")):
+        typed.inputs.add(name=name, datatype=datatype, shape=[6000])
+    typed.inputs[0].contents.bytes_contents.extend([b"B" * 20] * 6000)
+    typed.inputs[1].contents.fp64_contents.extend([0.0] * 6000)
+    for message in (raw, typed):
+        data = message.SerializeToString()
+        assert len(data) > MAX_FIELDS
+        request = codec_of(SCHEMAS["text"]).read(data, ARRIVED)
+        assert request.inputs["t"].tolist() == texts.tolist()
+        assert request.rows == 6000

@@ -5,19 +5,20 @@ tensors took 700 MB. So a long message is looked through first, without making a
 """
 
 from fogline.errors import InvalidInput
-from fogline.tensors import MAX_RANK
-from fogline_edge.serving.codec.fields import BYTES, MAX_FIELDS, MAX_VARINT, scan
+from fogline_edge.serving.codec.fields import BYTES, MAX_FIELDS, Span, scan
 from fogline_edge.serving.codec.limits import CodecLimits
 
 _INPUTS, _OUTPUTS = 5, 6
 _SHAPE, _CONTENTS = 3, 5
+_TEXT_TAG = b"\x42"
+"""Of `bytes_contents`."""
 
 
 def check_weight(message: bytes, limits: CodecLimits) -> None:
     """Looks through a message that is long enough to matter.
 
     Raises:
-        InvalidInput: it is none, or has too many fields, dimensions or typed contents.
+        InvalidInput: it is none, or has too many fields, dimensions, or typed contents.
     """
     if len(message) <= MAX_FIELDS:  # which cannot be many fields, nor much else
         return
@@ -27,17 +28,23 @@ def check_weight(message: bytes, limits: CodecLimits) -> None:
         if span.kind == BYTES and span.number in (_INPUTS, _OUTPUTS):
             for inner in scan(message, span.value, span.end):
                 fields += 1
-                size = inner.end - inner.value
-                if span.number == _OUTPUTS or inner.kind != BYTES:
-                    continue
-                if inner.number == _SHAPE and size > MAX_RANK * MAX_VARINT:
-                    raise InvalidInput(f"a tensor has more than {MAX_RANK} dimensions")
-                if inner.number == _CONTENTS:
-                    typed += size
+                if span.number == _INPUTS and inner.kind == BYTES:
+                    if inner.number == _SHAPE:
+                        fields += inner.end - inner.value  # each may be a dimension
+                    elif inner.number == _CONTENTS:
+                        typed += inner.end - inner.value
+                        _check_texts(message, inner)
             if fields > MAX_FIELDS:
-                raise InvalidInput(f"the message has more than {MAX_FIELDS} fields")
-    if typed > 8 * limits.max_typed:
+                raise InvalidInput(f"more than {MAX_FIELDS} fields and dimensions")
+    if typed > 4 * limits.max_typed:
         raise InvalidInput(
-            f"{typed} bytes of typed contents, at most {8 * limits.max_typed} are taken: send raw "
+            f"{typed} bytes of typed contents, at most {4 * limits.max_typed} are taken: send raw "
             "contents"
         )
+
+
+def _check_texts(message: bytes, contents: Span) -> None:
+    """Texts stand in typed contents one by one; a number takes one byte or more without a tag."""
+    if message.count(_TEXT_TAG, contents.value, contents.end) > MAX_FIELDS:
+        for _ in scan(message, contents.value, contents.end):  # raises where they are tags indeed
+            pass
