@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fogline.bundle import Bundle, Manifest, find_variant
 from fogline.desired import CapturePolicy, DesiredModel, DesiredState
@@ -16,9 +17,11 @@ from fogline.summaries import Reference
 from fogline_edge.capture import Capture
 from fogline_edge.install import Installed, Installer, Phase
 from fogline_edge.serving.loading import Loading, ModelSource, variant_source
-from fogline_edge.serving.models import Models, ServedModel
-from fogline_edge.serving.pipelines import Branches, Surroundings, load_bundled_pipeline
+from fogline_edge.serving.models import Models
 from fogline_edge.serving.residency import Residency, Source
+
+if TYPE_CHECKING:
+    from fogline_edge.serving.pipelines import Surroundings
 
 LOAD_S = 600.0
 """Longest wait for a load, with all that leaves memory before it."""
@@ -66,7 +69,7 @@ class ModelHost:
         self._desired = desired
         self._hosting = hosting
         self._watchdog = Watchdog()
-        self._branches = Branches(hosting.branch_threads)
+        self._around: Surroundings | None = None
         self._installed: dict[str, Installed] = {}
         self._observed: dict[str, tuple[str, CapturePolicy]] = {}
         """By name: the digest that capture knows of, and under which policy."""
@@ -114,7 +117,8 @@ class ModelHost:
 
     def close(self) -> None:
         self._residency.close()
-        self._branches.close()
+        if self._around is not None:
+            self._around.branches.close()
         self._watchdog.close()
 
     def _source(self, installed: Installed) -> Source:
@@ -140,26 +144,35 @@ class ModelHost:
         return measured if measured is not None and measured.threads == plan.threads else plan
 
     def _pipeline_source(self, bundle: Bundle, installed: Installed) -> Source:
-        around = Surroundings(models=self._models, branches=self._branches, watchdog=self._watchdog)
-
-        def open_it(_: ModelPlan) -> ServedModel:
-            return load_bundled_pipeline(
-                bundle,
-                installed.variant,
-                around,
-                name=installed.name,
-                version=installed.version,
-                generation=installed.generation,
-            )
+        # Here, so that a device without pipelines does not load what runs them.
+        from fogline_edge.serving.pipelines import load_bundled_pipeline
 
         return ModelSource(
             installed.name,
             installed.version,
             files=(installed.model,),
             prove=ModelPlan,
-            open_=open_it,
+            open_=lambda _: load_bundled_pipeline(
+                bundle,
+                installed.variant,
+                self._surroundings(),
+                name=installed.name,
+                version=installed.version,
+                generation=installed.generation,
+            ),
             plan=ModelPlan(),
         )
+
+    def _surroundings(self) -> "Surroundings":
+        from fogline_edge.serving.pipelines import Branches, Surroundings
+
+        if self._around is None:
+            self._around = Surroundings(
+                models=self._models,
+                branches=Branches(self._hosting.branch_threads),
+                watchdog=self._watchdog,
+            )
+        return self._around
 
     def _observe(self, installed: Installed, policy: CapturePolicy) -> None:
         """Tells capture; where the outbox cannot take it now, `follow` tries again.

@@ -1,20 +1,38 @@
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
-from fogline.clock import ManualClock
+from fogline.bundle import (
+    BundleDraft,
+    Manifest,
+    VariantDraft,
+    draft_pipeline,
+    read_bundle,
+    write_bundle,
+)
+from fogline.clock import ManualClock, wait_until
 from fogline.desired import CapturePolicy, DesiredModel, DesiredState, target_path
-from fogline.errors import Corrupt
+from fogline.errors import Corrupt, NotFound
+from fogline.pipeline import schema_of
 from fogline.runtime import ModelPlan
-from fogline.schema import Schema
+from fogline.schema import Field, Schema
 from fogline.summaries import Reference
 from fogline_edge.capture import Capture
 from fogline_edge.host import Hosting, ModelHost
+from fogline_edge.install import Installed
 from fogline_edge.outbox import Outbox
 from fogline_edge.serving import Models
-from fogline_edge.serving.residency import Residency
-from tests.installed import hold_version
+from fogline_edge.serving.models import NotLoaded
+from fogline_edge.serving.residency import Residency, ResidencyConfig
+from tests import models as makers
+from tests.installed import SCHEMA, hold_version
+from tests.pipelines import definition, output_of, pipeline_of, step_of
+from tests.residents import demanded
 
 
 class WatchedCapture(Capture):
@@ -45,7 +63,7 @@ class Bench:
         self.models = Models()
         self.installed = hold_version(folder)
         self.policy = CapturePolicy(sample_rate=0.5)
-        self.residency = Residency(self.models)
+        self.residency = Residency(self.models, ResidencyConfig(max_loaded=2))
         self.host = ModelHost(
             self.models,
             self.residency,
@@ -54,9 +72,12 @@ class Bench:
             Hosting(plan=ModelPlan(), drain_s=1.0),
         )
 
+        self.visible = True
+
     def wanted(self) -> DesiredModel:
         installed = self.installed
         return DesiredModel(
+            visible=self.visible,
             name=installed.name,
             version=installed.version,
             manifest=installed.digest,
@@ -109,3 +130,130 @@ def test_a_version_whose_reference_is_gone_is_corrupt_and_does_not_serve(bench: 
     with pytest.raises(Corrupt, match="reference"):
         bench.host.activate(bench.installed)
     assert bench.models.list() == ()
+
+
+def installed_of(folder: Path, name: str, version: int, draft: VariantDraft) -> Installed:
+    """A version on the disk, of a model that answers by SCHEMA or of a pipeline."""
+    moment = datetime(2026, 1, version, tzinfo=UTC)
+    home = folder / f"{name}-{version}"
+    manifest = write_bundle(
+        home, BundleDraft(name=name, created_at=moment, schema=SCHEMA, variants=(draft,))
+    )
+    return Installed(
+        name=name,
+        version=version,
+        digest=read_bundle(home).digest,
+        variant=draft.name,
+        generation=version,
+        folder=home,
+        model=home / manifest.variants[0].file,
+        manifest=manifest,
+    )
+
+
+def constant_of(folder: Path, name: str, version: int) -> Installed:
+    """Answers its own number."""
+    folder.mkdir(exist_ok=True)
+    path = makers.save_constant(folder / f"{name}{version}.onnx", version)
+    draft = VariantDraft(name="fp32", precision="fp32", model=path.read_bytes())
+    return installed_of(folder, name, version, draft)
+
+
+def ask(models: Models, name: str, version: str = "") -> float:
+    entry = models.acquire(name, version)
+    try:
+        answer = entry.served.runner.run({"x": np.ones((1, 2), np.float32)})
+        return float(answer["y"][0, 0])
+    finally:
+        entry.release()
+
+
+def test_a_new_version_takes_the_place_of_the_old_one_which_ends_its_requests(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.host.activate(constant_of(tmp_path, "snow", 2))
+    entry = bench.models.acquire("snow")
+    bench.host.activate(constant_of(tmp_path, "snow", 3))
+    assert ask(bench.models, "snow") == 3
+    assert bench.models.versions("snow") == [3]
+    x = {"x": np.ones((1, 2), np.float32)}
+    assert entry.served.runner.run(x)["y"][0, 0] == 2
+    entry.release()
+    # Back to the last good one, which is lower.
+    bench.host.activate(constant_of(tmp_path / "again", "snow", 2))
+    assert ask(bench.models, "snow") == 2
+    bench.host.deactivate("snow")
+    with pytest.raises(NotFound):
+        bench.models.get("snow")
+
+
+def test_a_version_that_does_not_load_leaves_the_former_one_serving(
+    bench: Bench, tmp_path: Path
+) -> None:
+    good = constant_of(tmp_path, "snow", 2)
+    bench.host.activate(good)
+    other = SCHEMA.inputs[0]
+    wrong = replace(
+        good,
+        version=3,
+        manifest=replace_schema(good, Field(name="z", datatype="FP32", shape=other.shape)),
+    )
+    with pytest.raises(Corrupt, match="inputs are not those"):
+        bench.host.activate(wrong)
+    assert ask(bench.models, "snow") == 2
+    assert bench.models.versions("snow") == [2]
+
+
+def replace_schema(installed: Installed, field: Field) -> Manifest:
+    schema = Schema(inputs=(field,), outputs=installed.manifest.schema.outputs)
+    return msgspec.structs.replace(installed.manifest, schema=schema)
+
+
+def test_an_installed_version_that_made_room_is_loaded_when_it_is_asked_for(
+    bench: Bench, tmp_path: Path
+) -> None:
+    for name in ("snow", "wind", "fog"):
+        bench.host.activate(constant_of(tmp_path, name, 5))
+    assert wait_until(lambda: len(bench.models.list()) == 2, timeout_s=10)
+    with pytest.raises(NotLoaded):
+        bench.models.acquire("snow")
+    assert demanded(bench.models, "snow") is None
+    assert ask(bench.models, "snow") == 5
+    assert bench.models.get("snow").generation == 5
+
+
+def test_a_model_that_is_not_to_be_seen_answers_pipelines_alone(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.visible = False
+    bench.host.activate(bench.installed)
+    with pytest.raises(NotFound, match="component"):
+        bench.models.acquire("rain")
+    plain = definition([step_of("rain", {"x": "inputs.x"})], [output_of("y", "rain.y")], name="sky")
+    pipeline = pipeline_of(plain)
+    assert schema_of(pipeline).inputs[0].shape == SCHEMA.inputs[0].shape
+    home = tmp_path / "sky"
+    draft = BundleDraft(
+        name="sky",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        schema=schema_of(pipeline),
+        variants=(draft_pipeline(pipeline),),
+    )
+    manifest = write_bundle(home, draft)
+    bench.host.activate(
+        Installed(
+            name="sky",
+            version=1,
+            digest=read_bundle(home).digest,
+            variant=manifest.variants[0].name,
+            generation=1,
+            folder=home,
+            model=home / manifest.variants[0].file,
+            manifest=manifest,
+        )
+    )
+    assert ask(bench.models, "sky") == 1
+    bench.visible = True
+    bench.host.follow(bench.wanted())
+    assert ask(bench.models, "rain") == 1
+    bench.host.deactivate("sky")
