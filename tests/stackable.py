@@ -144,3 +144,28 @@ def save_lookup(path: Path, size: int = 4) -> Path:
 def _of_rows(path: Path, nodes: Any, constants: Any = (), outputs: int = WIDTH) -> Path:
     sides = [tensor("x", "FP32", ("n", WIDTH))], [tensor("y", "FP32", ("n", outputs))]
     return save_graph(path, nodes, *sides, constants)
+
+
+def save_mean_when_long(path: Path, length: int = 40) -> Path:
+    """`y = x - mean(x)` over the batch for rows longer than `length`, else `y = x`.
+
+    The graph says nothing of it: the choice is arithmetic on the rows' own shape.
+    """
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], start=1, end=2),
+        helper.make_node("Greater", ["s", "length"], ["long"]),
+        helper.make_node("Cast", ["long"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Shape", ["x"], ["whole"]),
+        helper.make_node("Reshape", ["x", "flat"], ["f"]),
+        helper.make_node("ReduceMean", ["f", "axes"], ["mean"]),
+        helper.make_node("Mul", ["mean", "factor"], ["part"]),
+        helper.make_node("Sub", ["x", "part"], ["z"]),
+        helper.make_node("Reshape", ["z", "whole"], ["y"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([v], np.int64), n)
+        for n, v in (("length", length), ("axes", 1))
+    ]
+    constants.append(numpy_helper.from_array(np.array([1, -1], np.int64), "flat"))
+    sides = [tensor("x", "FP32", ("n", "m"))], [tensor("y", "FP32", ("n", "m"))]
+    return save_graph(path, nodes, *sides, constants)

@@ -10,7 +10,7 @@ import pytest
 from fogline.bundle import GoldenCase
 from fogline.runtime import ModelPlan, Session
 from fogline.runtime.measure import Effort
-from fogline.runtime.rehearsal import Rows, made_up_rows, rows_of_cases
+from fogline.runtime.rehearsal import Rows, made_up_rows, other_forms, rows_of_cases
 from fogline.runtime.rows import Keeping, RowVerdict, judge_rows
 from fogline.runtime.stacking import MIN_GAIN, StackReport, prove_stacking
 from fogline.wire.onnx_model_pb2 import Model
@@ -86,7 +86,7 @@ def test_equal_rows_would_have_hidden_a_scale_over_the_batch(tmp_path: Path) -> 
     assert np.array_equal(together, np.repeat(together[:1], 8, axis=0))
     report = proved(path, UNKNOWN, Rows({"x": same}, 8, "golden"), max_stack=8)
     assert report.reason == "all rows that it could be tried with are equal"
-    differing = rows_of_cases(
+    (differing,) = rows_of_cases(
         Session.open(path, ModelPlan()).inputs,
         [GoldenCase(inputs={"x": one}, outputs={})],
         8,
@@ -110,6 +110,32 @@ def test_a_fixed_batch_is_never_stacked(tmp_path: Path) -> None:
     assert (report.max_rows, report.graph) == (1, "mixed")
     assert "fixed first dimension" in report.reason
     assert "cannot be run together" in proved(path, UNKNOWN, rows).reason
+
+
+def test_stacks_of_other_forms_are_tried_too(tmp_path: Path) -> None:
+    path = stackable.save_mean_when_long(tmp_path / "m.onnx")
+    session = Session.open(path, ModelPlan())
+    rows = next(made_up_rows(session.inputs, 64))
+    assert rows.arrays["x"].shape == (64, 32)
+    others = tuple(other_forms(session.inputs, rows))
+    assert {o.arrays["x"].shape[1:] for o in others} == {(1,), (64,)}
+    verdict = judge_rows(Model.FromString(path.read_bytes()))
+    assert verdict.keeping is Keeping.UNKNOWN
+    assert prove_stacking(session, rows, verdict=verdict, max_us=1e6).max_rows > 1
+    report = prove_stacking(session, rows, verdict=verdict, max_us=1e6, others=others)
+    assert report.max_rows == 1
+    assert "rows of {'x': [64]}" in report.reason
+
+
+def test_cases_of_several_forms_give_rows_of_each(tmp_path: Path) -> None:
+    path = models.save_identity(tmp_path / "m.onnx", shape=(None, None))
+    session = Session.open(path, ModelPlan())
+    cases = [
+        GoldenCase(inputs={"x": np.ones((2, width), np.float32)}, outputs={})
+        for width in (3, 5, 3)
+    ]
+    found = rows_of_cases(session.inputs, cases, 64)
+    assert [r.arrays["x"].shape for r in found] == [(64, 3), (8, 5)]
 
 
 def test_a_stack_that_takes_too_long_is_not_used(tmp_path: Path) -> None:
@@ -142,8 +168,7 @@ def test_only_what_was_proved_in_time_counts(tmp_path: Path) -> None:
 def test_rows_of_cases_differ_and_stay_within_what_was_seen(tmp_path: Path) -> None:
     session = Session.open(models.save_identity(tmp_path / "m.onnx", "INT64"), ModelPlan())
     cases = [GoldenCase(inputs={"x": np.array([[1, 20], [2, 30]])}, outputs={})]
-    rows = rows_of_cases(session.inputs, cases, 16)
-    assert rows is not None
+    (rows,) = rows_of_cases(session.inputs, cases, 16)
     assert (rows.count, rows.source) == (16, "golden")
     assert rows.take(0, 2)["x"].tolist() == [[1, 20], [2, 30]]
     assert set(rows.arrays["x"][:, 0].tolist()) == {1, 2}

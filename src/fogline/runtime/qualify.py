@@ -36,11 +36,18 @@ from fogline.runtime.measure import Latency, measure_latency, model_size_bytes
 from fogline.runtime.memory import Growth, held, own_peak_bytes
 from fogline.runtime.plan import ModelPlan
 from fogline.runtime.qualification import ProofRequest, Qualification, Reason, Stage
-from fogline.runtime.rehearsal import Rows
 from fogline.runtime.rows import RowVerdict, judge_rows
 from fogline.runtime.session import Session
 from fogline.runtime.settle import alternatives, is_better
-from fogline.runtime.trial import Subject, compare, measure_plan, prove_plan, rehearse, warm_up
+from fogline.runtime.trial import (
+    Rehearsal,
+    Subject,
+    compare,
+    measure_plan,
+    prove_plan,
+    rehearse,
+    warm_up,
+)
 from fogline.wire.onnx_model_pb2 import Model
 
 SAYS_STAGE = b"stage "
@@ -178,20 +185,22 @@ class Proof:
             free = self._request.budgets.memory_bytes - held().total
             for plan in alternatives(first, self.found.size_bytes, free):
                 if time.monotonic() - self._began < self._request.budgets.timeout_s / 4:
-                    self._try_other(plan, session, subject, rows)
+                    self._try_other(plan, session, subject, rehearsal)
 
-    def _try_other(self, plan: ModelPlan, first: Session, subject: Subject, rows: Rows) -> None:
+    def _try_other(
+        self, plan: ModelPlan, first: Session, subject: Subject, rehearsal: Rehearsal
+    ) -> None:
         """Takes another plan if it is better and holds; the first session stays for comparison."""
         try:
             session, growth = self._load(plan)
             run_s = self._request.budgets.run_s
             if check_golden(session, subject.cases, deadline_s=run_s).mismatch:
                 return
-            ratio = compare(first, session, plan, rows)
+            ratio = compare(first, session, plan, rehearsal)
             plan = replace(plan, memory=growth.need())
             if self.found.plan is not None and is_better(plan, self.found.plan, ratio):
                 one_row_us = plan.one_row_us * ratio.one_row
-                trial = prove_plan(session, plan, one_row_us, subject, rows)
+                trial = prove_plan(session, plan, one_row_us, subject, rehearsal)
                 self._note(plan=trial.plan, stack=trial.stack)
         except FoglineError:  # what does not run under this plan is no reason against the model
             return

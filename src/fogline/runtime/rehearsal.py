@@ -18,8 +18,13 @@ from fogline.tensors import DATATYPES, Array
 MAX_BYTES = 32 * 2**20
 """What all rows together may take; larger rows are fewer, and stand in a stack more than once."""
 MIN_ROWS = 4
+FEW_ROWS = 8
+"""Rows of a form beside the first."""
+MAX_FORMS = 3
 _FREE_SIZES = (32, 1)
 """What a free dimension beside the batch is tried with: images want multiples of 32."""
+_OTHER_SIZES = (1, 64)
+"""... and then also, because a kernel is chosen by the sizes."""
 _WORDS = ("a", "b", "red", "0", "1", "2.5", "the quick fox", "")
 _TEXT_BYTES = 64
 """What an element of BYTES counts as."""
@@ -59,25 +64,30 @@ class Rows:
 
 def rows_of_cases(
     fields: Sequence[Field], cases: Sequence[GoldenCase], count: int, seed: int = 0
-) -> Rows | None:
-    """`count` different rows: those of the cases, then crossings of them.
+) -> list[Rows]:
+    """Different rows of each form that the cases have: theirs, then crossings of them.
 
     A crossing takes each element from any row at the same place, so it stays within what was seen;
-    numbers are also scaled a little. None where there is no case, or the first holds no row.
+    numbers are also scaled a little. `count` rows of the first case's form, few of the others'.
+    None where there is no case, or none holds a row.
     """
     if cases and not has_rows(fields):
-        return Rows(cases[0].inputs, 1, "golden", is_batch=False)
-    batches = [c.inputs for c in cases if _has_form(fields, c.inputs, cases[0].inputs)]
-    if not batches:
-        return None
-    seen = {f.name: np.concatenate([b[f.name] for b in batches])[:count] for f in fields}
-    there = min(len(a) for a in seen.values())
-    if not there:
-        return None
-    wanted = _bounded(count, sum(_row_bytes(a) for a in seen.values()))
-    rng = default_rng(seed)
-    arrays = {name: _crossed(array, wanted, rng) for name, array in seen.items()}
-    return Rows(arrays, wanted, "golden")
+        return [Rows(cases[0].inputs, 1, "golden", is_batch=False)]
+    forms: dict[object, list[Mapping[str, Array]]] = {}
+    for case in cases:
+        if len({case.inputs[f.name].shape[:1] for f in fields}) == 1:
+            shapes = tuple(case.inputs[f.name].shape[1:] for f in fields)
+            forms.setdefault(shapes, []).append(case.inputs)
+    found = []
+    for batches in list(forms.values())[:MAX_FORMS]:
+        seen = {f.name: np.concatenate([b[f.name] for b in batches])[:count] for f in fields}
+        if min(len(a) for a in seen.values()):
+            wanted = _bounded(count, sum(_row_bytes(a) for a in seen.values()))
+            rng = default_rng(seed)
+            arrays = {name: _crossed(array, wanted, rng) for name, array in seen.items()}
+            found.append(Rows(arrays, wanted, "golden"))
+        count = min(count, FEW_ROWS)
+    return found
 
 
 def made_up_rows(fields: Sequence[Field], count: int, seed: int = 0) -> Iterator[Rows]:
@@ -85,33 +95,48 @@ def made_up_rows(fields: Sequence[Field], count: int, seed: int = 0) -> Iterator
 
     Numbers are normal, whole numbers 0 or 1 (an index into nearly any table), then 0 alone.
     """
-    is_batch = has_rows(fields)
-    inner = {f.name: f.shape[1:] if is_batch else f.shape for f in fields}
-    has_free = any(-1 in shape for shape in inner.values())
+    has_free = any(-1 in shape for shape in _inner(fields).values())
     for size in _FREE_SIZES if has_free else _FREE_SIZES[:1]:
-        shapes = {n: tuple(size if d == -1 else d for d in shape) for n, shape in inner.items()}
-        row_bytes = sum(math.prod(shapes[f.name]) * DATATYPES[f.datatype].itemsize for f in fields)
-        if row_bytes > MAX_BYTES:
-            continue
-        wanted = _bounded(count, row_bytes) if is_batch else 1
-        head = (wanted,) if is_batch else ()
         for top in (2, 1):
-            rng = default_rng(seed)
-            arrays = {f.name: _made_up(f.datatype, head + shapes[f.name], top, rng) for f in fields}
-            yield Rows(arrays, wanted, "made up", is_batch)
+            yield from _made_up_of(fields, count, size, top, seed)
+
+
+def other_forms(fields: Sequence[Field], rows: Rows, seed: int = 0) -> Iterator[Rows]:
+    """Few made-up rows of other sizes, where dimensions beside the batch are free."""
+    inner = _inner(fields)
+    if rows.source == "made up" and rows.is_batch:
+        for size in _OTHER_SIZES:
+            shapes = {n: tuple(size if d == -1 else d for d in s) for n, s in inner.items()}
+            if any(shapes[n] != rows.arrays[n].shape[1:] for n in shapes):
+                yield from _made_up_of(fields, FEW_ROWS, size, 2, seed)
+
+
+def _made_up_of(
+    fields: Sequence[Field], count: int, size: int, top: int, seed: int
+) -> Iterator[Rows]:
+    """One set of rows, none if a row is too large."""
+    is_batch = has_rows(fields)
+    inner = _inner(fields)
+    shapes = {n: tuple(size if d == -1 else d for d in shape) for n, shape in inner.items()}
+    row_bytes = sum(math.prod(shapes[f.name]) * DATATYPES[f.datatype].itemsize for f in fields)
+    if row_bytes > MAX_BYTES:
+        return
+    wanted = _bounded(count, row_bytes) if is_batch else 1
+    head = (wanted,) if is_batch else ()
+    rng = default_rng(seed)
+    arrays = {f.name: _made_up(f.datatype, head + shapes[f.name], top, rng) for f in fields}
+    yield Rows(arrays, wanted, "made up", is_batch)
+
+
+def _inner(fields: Sequence[Field]) -> dict[str, tuple[int, ...]]:
+    """Dimensions beside the batch; all where there is none."""
+    is_batch = has_rows(fields)
+    return {f.name: f.shape[1:] if is_batch else f.shape for f in fields}
 
 
 def has_rows(fields: Sequence[Field]) -> bool:
     """Whether every input has a free first dimension."""
     return bool(fields) and all(f.shape and f.shape[0] == -1 for f in fields)
-
-
-def _has_form(
-    fields: Sequence[Field], arrays: Mapping[str, Array], first: Mapping[str, Array]
-) -> bool:
-    return len({arrays[f.name].shape[:1] for f in fields}) == 1 and all(
-        arrays[f.name].shape[1:] == first[f.name].shape[1:] for f in fields
-    )
 
 
 def _row_bytes(array: Array) -> int:
@@ -131,7 +156,8 @@ def _crossed(seen: Array, count: int, rng: Generator) -> Array:
     made = np.take_along_axis(seen, from_row, axis=0)
     if seen.dtype.kind == "f":
         by = rng.uniform(0.7, 1.3, (missing, *(1 for _ in seen.shape[1:])))
-        made = (made * by).astype(seen.dtype)
+        with np.errstate(all="ignore"):
+            made = (made * by).astype(seen.dtype)
     elif len(seen) == 1 and made.ndim > 1:  # one row crossed with itself would be that row
         flat = made.reshape(missing, -1)
         made = rng.permuted(flat, axis=1).reshape(made.shape)

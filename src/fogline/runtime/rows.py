@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from fogline.runtime.operators import RULES, Mixes, Node, Value, fixed, lost, rows, sizes
+from fogline.runtime.operators import Mixes, Node, Value, fixed, lost, rows, sizes
+from fogline.runtime.row_rules import RULES
 from fogline.wire.onnx_model_pb2 import Graph, Model, Tensor, ValueInfo
 
 _ONNX = ("", "ai.onnx")

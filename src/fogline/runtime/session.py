@@ -281,6 +281,8 @@ def _options(plan: ModelPlan) -> onnxruntime.SessionOptions:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = plan.arena
+    # It remembers a layout of memory for every form of inputs that ever came, without a bound.
+    options.enable_mem_pattern = False
     options.graph_optimization_level = (
         onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         if plan.optimize

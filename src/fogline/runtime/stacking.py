@@ -7,7 +7,7 @@ too long neither.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -81,6 +81,7 @@ def prove_stacking(
     *,
     verdict: RowVerdict,
     max_us: float,
+    others: Sequence[Rows] = (),
     effort: Effort | None = None,
     deadline_s: float = 30.0,
     timer: Callable[[], float] = time.perf_counter,
@@ -92,6 +93,7 @@ def prove_stacking(
         rows: Different rows; None where none could be had.
         verdict: What the graph says.
         max_us: Longest that a whole stack may take, microseconds.
+        others: Rows of other forms that the model may be given; stacks hold rows of one form.
         effort: `max_stack` and `stack_s` bound the size and the time.
         deadline_s: For one run.
         timer: Seconds that never go back.
@@ -113,7 +115,8 @@ def prove_stacking(
         best, times = _largest(session, rows, max_us, bounds.max_stack)
         if best < 2:
             return _no(known, _no_gain(times, max_us))
-        return _proved(known, _Alone(session, rows, deadline_s), best, times, until, timer)
+        report = _proved(known, _Alone(session, rows, deadline_s), best, times, until, timer)
+        return _held_to_others(report, [_Alone(session, o, deadline_s) for o in others])
     except FoglineError as e:
         return _no(known, f"rows cannot be run together: {e}")
 
@@ -174,6 +177,25 @@ def _proved(
         return _no(known, f"only {proved} rows were proved in time, which do not gain")
     reason = "" if proved == best else f"{best} rows gain, {proved} were proved in time"
     return replace(known, max_rows=proved, worst=worst, gain=gain, reason=reason)
+
+
+def _held_to_others(report: StackReport, others: Sequence[_Alone]) -> StackReport:
+    """The smallest stacks and the largest, of rows of each other form that the model takes."""
+    for alone in others if report.max_rows > 1 else ():
+        try:
+            alone.expected(0, 1)
+        except FoglineError:  # not a form of its
+            continue
+        for size in sorted({2, min(3, report.max_rows), report.max_rows}):
+            found = alone.session.run(alone.rows.take(1, size), deadline_s=alone.deadline_s)
+            _, why = _compare(found, alone.expected(1, size))
+            if why:
+                form = {n: list(a.shape[1:]) for n, a in alone.rows.arrays.items()}
+                return _no(
+                    replace(report, max_rows=1, gain=1.0),
+                    f"a row's answer is another among {size} rows of {form}: {why}",
+                )
+    return report
 
 
 def _compare(found: Mapping[str, Array], expected: Mapping[str, Array]) -> tuple[float, str]:

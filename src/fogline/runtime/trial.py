@@ -11,7 +11,7 @@ from fogline.errors import DeadlineExceeded, Exhausted, FoglineError
 from fogline.runtime.measure import Effort, Latency, measure_latency
 from fogline.runtime.memory import Growth
 from fogline.runtime.plan import ModelPlan
-from fogline.runtime.rehearsal import Rows, made_up_rows, rows_of_cases
+from fogline.runtime.rehearsal import Rows, made_up_rows, other_forms, rows_of_cases
 from fogline.runtime.rows import Keeping, RowVerdict
 from fogline.runtime.session import Session, open_smallest
 from fogline.runtime.settle import Ratio, Trial, placement_of, stack_limit_us
@@ -46,8 +46,14 @@ class Rehearsal:
     """What a model may be tried with."""
 
     rows: Rows | None
+    others: tuple[Rows, ...] = ()
+    """Of other forms."""
     why: str = ""
     """Why there are none."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(r.size_bytes for r in (self.rows, *self.others) if r is not None)
 
 
 def warm_up() -> None:
@@ -72,19 +78,19 @@ def rehearse(session: Session, subject: Subject) -> Rehearsal:
     """
     count = subject.effort.max_stack
     if subject.cases:
-        rows = rows_of_cases(session.inputs, subject.cases, count)
-        return Rehearsal(rows, "" if rows else "the golden cases hold no row")
+        first, *others = rows_of_cases(session.inputs, subject.cases, count) or (None,)
+        return Rehearsal(first, tuple(others), "" if first else "the golden cases hold no row")
     for rows in made_up_rows(session.inputs, count):
         try:
             session.run(rows.one(), deadline_s=min(subject.run_s, MADE_UP_S))
         except DeadlineExceeded:
-            return Rehearsal(None, f"made-up inputs took longer than {MADE_UP_S} s")
+            return Rehearsal(None, why=f"made-up inputs took longer than {MADE_UP_S} s")
         except Exhausted:
             raise
         except FoglineError:  # it wants others: an index into a small table, a number in a text
             continue
-        return Rehearsal(rows)
-    return Rehearsal(None, "it does not run on made-up inputs")
+        return Rehearsal(rows, tuple(other_forms(session.inputs, rows)))
+    return Rehearsal(None, why="it does not run on made-up inputs")
 
 
 def measure_plan(
@@ -111,17 +117,18 @@ def measure_plan(
         operators=subject.operators,
         is_sized=subject.is_sized,
     )
-    trial = prove_plan(session, replace(plan, placement=placement), one.us_p50, subject, rows)
-    return replace_plan(trial, memory=growth.need(rows.size_bytes)), one
+    trial = prove_plan(session, replace(plan, placement=placement), one.us_p50, subject, rehearsal)
+    return replace_plan(trial, memory=growth.need(rehearsal.size_bytes)), one
 
 
 def prove_plan(
-    session: Session, plan: ModelPlan, one_row_us: float, subject: Subject, rows: Rows
+    session: Session, plan: ModelPlan, one_row_us: float, subject: Subject, rehearsal: Rehearsal
 ) -> Trial:
     """Finds out what may be stacked under a plan whose placement is known."""
     stack = prove_stacking(
         session,
-        rows,
+        rehearsal.rows,
+        others=rehearsal.others,
         verdict=subject.verdict,
         max_us=stack_limit_us(plan.placement),
         effort=subject.effort,
@@ -131,7 +138,7 @@ def prove_plan(
         plan,
         max_stack=stack.max_rows,
         one_row_us=one_row_us,
-        row_us=_row_us(session, rows, one_row_us, stack),
+        row_us=_row_us(session, rehearsal.rows, one_row_us, stack),
     )
     return Trial(plan=found, stack=stack)
 
@@ -140,8 +147,11 @@ def replace_plan(trial: Trial, **changes: object) -> Trial:
     return Trial(plan=replace(trial.plan, **changes), stack=trial.stack)
 
 
-def compare(first: Session, other: Session, plan: ModelPlan, rows: Rows) -> Ratio:
+def compare(first: Session, other: Session, plan: ModelPlan, rehearsal: Rehearsal) -> Ratio:
     """Times two sessions in turns, so that what else the machine does meets both alike."""
+    rows = rehearsal.rows
+    if rows is None:
+        return Ratio(one_row=1.0, stacked=1.0)
     one = _in_turns(first, other, rows.one())
     if plan.max_stack < 2:
         return Ratio(one_row=one, stacked=one)
@@ -160,9 +170,9 @@ def _in_turns(first: Session, other: Session, arrays: Mapping[str, Array]) -> fl
     return min(taken[1][1:]) / min(taken[0][1:])
 
 
-def _row_us(session: Session, rows: Rows, one_row_us: float, stack: StackReport) -> float:
+def _row_us(session: Session, rows: Rows | None, one_row_us: float, stack: StackReport) -> float:
     """Time of each further row of one run."""
-    if not rows.is_batch:
+    if rows is None or not rows.is_batch:
         return one_row_us
     count, taken = stack.max_rows, stack.max_rows * one_row_us / stack.gain
     if count == 1:
