@@ -15,6 +15,7 @@ from fogline.errors import FoglineError, InvalidInput, NotFound
 from fogline.runtime import ModelPlan, Watchdog
 from fogline.runtime.qualification import Budgets
 from fogline.runtime.session import open_smallest
+from fogline.runtime.spare import Spare
 from fogline_edge.serving import Endpoint, Listener, Models, Server, ServingConfig
 from fogline_edge.serving.loading import Loading
 from fogline_edge.serving.residency import MemoryWatch, Residency
@@ -59,6 +60,7 @@ class Standalone:
         listeners: Where.
         config: The bounds.
         metrics: Where Prometheus asks, if it does.
+        spare: A child for the first proof, which the caller ends.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Standalone:
         config: ServingConfig,
         *,
         metrics: Address | None = None,
+        spare: Spare | None = None,
     ) -> None:
         self._offer = offer
         self._config = config
@@ -78,6 +81,7 @@ class Standalone:
         loading = Loading(
             watchdog=self._watchdog,
             plan=offer.plan,
+            spare=spare,
             budgets=Budgets(memory_bytes=config.load_memory_bytes, timeout_s=config.load_timeout_s),
         )
         self._shelf = Shelf(

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from fogline import console, log
 from fogline.addresses import parse_address, parse_listen_address
+from fogline.allocator import use_one_heap
 from fogline.errors import InvalidInput, NotFound
 from fogline.records import load_config
+from fogline.runtime.spare import Spare
 from fogline.signals import stop_signal
 
 if TYPE_CHECKING:
@@ -108,17 +110,25 @@ def _add_repository(group: Any) -> None:
 
 
 def _serve(given: Any) -> int:
-    # Here, so that `fogline predict` does not load onnxruntime.
+    if not given.model.exists():
+        raise NotFound(f"{given.model}: no such file")
+    log.configure()
+    use_one_heap()
+    with Spare() as spare:  # starts while this process imports what it needs itself
+        return _run(given, spare)
+
+
+def _run(given: Any, spare: Spare) -> int:
     from fogline_edge.standalone import Standalone
 
-    log.configure()
     offer = _offer(given)
     listeners = _listeners(given)
     metrics = parse_listen_address(given.metrics) if given.metrics else None
-    server = Standalone(offer, listeners, _config(given), metrics=metrics)
+    server = Standalone(offer, listeners, _config(given), metrics=metrics, spare=spare)
     try:
         with console.step(f"proving {given.model} in a limited process"):
             faults = server.load()
+        spare.close()
         for name, fault in faults.items():
             console.say(console.printable(f"model {name} is not served: {fault}"))
         if faults and given.strict:
