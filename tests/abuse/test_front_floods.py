@@ -257,7 +257,7 @@ def test_big_requests_that_never_end(child: ChildFront) -> None:
                 for stream in range(1, 101, 2):
                     peer.send(request(stream) + frame(DATA, 0, stream, piece))
                     peer.send(frame(DATA, 0, stream, b"x" * 16_000) * 3)
-            assert small.ask()["held_bytes"] <= 20_000_000
+            assert small.ask()["held_bytes"] <= 20_000_000 + 16_384  # one frame more, for a moment
             for peer in peers:
                 peer.close()
         assert wait_until(lambda: small.ask()["held_bytes"] == 0, timeout_s=10)

@@ -247,6 +247,10 @@ class GrpcioFront:
 
     def start(self, on_ready: OnReady) -> tuple[Endpoint, ...]:
         """See `Front.start`."""
+        for (
+            one
+        ) in self._listeners:  # all of them first: grpcio does not let go of what it has bound
+            check_free(one.address, take_over=self._config.take_over)
         self._handlers = _Handlers(on_ready)
         self._server = grpc.server(
             self._threads,
@@ -263,7 +267,6 @@ class GrpcioFront:
         return endpoints
 
     def _listen(self, listener: Listener) -> Endpoint:
-        check_free(listener.address, take_over=self._config.take_over)
         target = str(Endpoint(address=listener.address))
         try:
             if listener.tls is None:
