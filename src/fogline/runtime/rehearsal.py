@@ -6,14 +6,16 @@ Identical rows hide that rows mix: a scale over a batch of equal rows is the sca
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.random import Generator, default_rng
 
 from fogline.bundle import GoldenCase
 from fogline.schema import Field
 from fogline.tensors import DATATYPES, Array
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 MAX_BYTES = 32 * 2**20
 """What all rows together may take; larger rows are fewer, and stand in a stack more than once."""
@@ -83,7 +85,7 @@ def rows_of_cases(
         seen = {f.name: np.concatenate([b[f.name] for b in batches])[:count] for f in fields}
         if min(len(a) for a in seen.values()):
             wanted = _bounded(count, sum(_row_bytes(a) for a in seen.values()))
-            rng = default_rng(seed)
+            rng = _generator(seed)
             arrays = {name: _crossed(array, wanted, rng) for name, array in seen.items()}
             found.append(Rows(arrays, wanted, "golden"))
         count = min(count, FEW_ROWS)
@@ -123,7 +125,7 @@ def _made_up_of(
         return
     wanted = _bounded(count, row_bytes) if is_batch else 1
     head = (wanted,) if is_batch else ()
-    rng = default_rng(seed)
+    rng = _generator(seed)
     arrays = {f.name: _made_up(f.datatype, head + shapes[f.name], top, rng) for f in fields}
     yield Rows(arrays, wanted, "made up", is_batch)
 
@@ -148,7 +150,14 @@ def _bounded(count: int, row_bytes: int) -> int:
     return min(count, max(MIN_ROWS, MAX_BYTES // max(1, row_bytes)))
 
 
-def _crossed(seen: Array, count: int, rng: Generator) -> Array:
+def _generator(seed: int) -> "Generator":
+    # Here, for the child alone: what only reads a proof's result has no use for seven megabytes.
+    from numpy.random import default_rng
+
+    return default_rng(seed)
+
+
+def _crossed(seen: Array, count: int, rng: "Generator") -> Array:
     if len(seen) >= count:
         return seen[:count]
     missing = count - len(seen)
@@ -164,7 +173,7 @@ def _crossed(seen: Array, count: int, rng: Generator) -> Array:
     return np.concatenate([seen, made])
 
 
-def _made_up(datatype: str, shape: tuple[int, ...], top: int, rng: Generator) -> Array:
+def _made_up(datatype: str, shape: tuple[int, ...], top: int, rng: "Generator") -> Array:
     dtype: np.dtype[Any] = DATATYPES[datatype]
     if datatype == "BYTES":
         words = np.array(_WORDS, np.object_)
