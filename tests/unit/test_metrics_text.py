@@ -45,15 +45,18 @@ def samples(text: str) -> Samples:
 
 
 def of(version: VersionStatistics) -> Samples:
-    snapshot = Snapshot(
-        versions=[version],
+    return samples(render(snapshot_of_one(version)))
+
+
+def snapshot_of_one(version: VersionStatistics | None = None) -> Snapshot:
+    return Snapshot(
+        versions=[version or VersionStatistics("m", 1)],
         loaded=[],
         index=[VersionStatus(name="a", version=1, state="UNAVAILABLE", reason="x")],
         residency=HELD,
         front=FrontCounts(connections=2, received_calls=9),
         process=PROCESS,
     )
-    return samples(render(snapshot))
 
 
 def test_counts_times_and_stacks_are_told_by_version() -> None:
@@ -112,16 +115,7 @@ def test_what_is_in_memory_is_told(tmp_path: Path) -> None:
 
 
 def test_every_counter_ends_with_total_and_every_family_has_a_help() -> None:
-    text = render(
-        Snapshot(
-            versions=[VersionStatistics("m", 1)],
-            loaded=[],
-            index=[],
-            residency=HELD,
-            front=FrontCounts(),
-            process=PROCESS,
-        )
-    )
+    text = render(snapshot_of_one())
     families = list(text_string_to_metric_families(text))
     assert len({f.name for f in families}) == len(families) > 20
     for family in families:
