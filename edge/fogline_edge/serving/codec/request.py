@@ -92,6 +92,14 @@ class Request:
         return self.ident.decode()
 
     @property
+    def uses_shared_memory(self) -> bool:
+        """Whether an input came from there, or an output goes there."""
+        wanted = self.wanted
+        return self.held is not None or (
+            wanted is not None and any(w.slot is not None for w in wanted.values())
+        )
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs wanted, in the order wanted."""
         return self.form.outputs
