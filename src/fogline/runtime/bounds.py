@@ -28,7 +28,9 @@ def undeclared_bounds(facts: GraphFacts, schema: Schema | None) -> str:
             return f"{what}; {_NO_NUMBERS[need.element_type]} can have no bounds, so it is refused"
         return (
             f"{what}, so it is served only within bounds: declare the least and the greatest value "
-            f"as `minimum` and `maximum` of the input in the schema of the model's bundle"
+            f"as `minimum` and `maximum` of the input in the schema of the model's bundle, or as "
+            f"`input_minimum:{need.input[:80]}` and `input_maximum:{need.input[:80]}` in the "
+            "parameters of a repository's config.pbtxt"
         )
     return ""
 
