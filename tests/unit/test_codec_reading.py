@@ -435,3 +435,12 @@ def test_long_messages_of_every_form_are_read() -> None:
         request = codec_of(SCHEMAS["text"]).read(data, ARRIVED)
         assert request.inputs["t"].tolist() == texts.tolist()
         assert request.rows == 6000
+
+
+def test_arrays_begin_where_numpys_own_do_on_both_paths() -> None:
+    codec = codec_of(SCHEMAS["rows"])
+    for ident in ("", "a", "ab", "abc"):
+        data = message_of(ident, 3).SerializeToString()
+        requests_ = [codec.read(data, ARRIVED) for _ in range(3)]
+        for some in (requests_[:1], requests_):
+            assert codec.join(some)["x"].ctypes.data % 16 == 0

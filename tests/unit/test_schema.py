@@ -1,9 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from fogline.errors import InvalidInput
 from fogline.records import canonical_json, convert, decode_json
 from fogline.schema import Field, Schema, check_inputs, column_names, columns_of
+from fogline.tensors import DATATYPES
 
 
 def field(name: str, shape: tuple[int, ...], datatype: str = "FP32") -> Field:
@@ -101,3 +104,61 @@ def test_a_name_twice_is_refused() -> None:
     plain = {"name": "x", "datatype": "FP32", "shape": [1]}
     with pytest.raises(InvalidInput, match="input name stands twice"):
         convert({"inputs": [plain, plain], "outputs": []}, Schema, "schema")
+
+
+BOUNDED = Field(name="x", datatype="FP32", shape=(-1,), minimum=0, maximum=0.1)
+
+
+def check(field_: Field, array: np.ndarray) -> None:
+    check_inputs(Schema(inputs=(field_,), outputs=()), {"x": array}, "m@1")
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.1], [], [0.05], [-0.0]])
+def test_values_within_declared_bounds_pass(values: list[float]) -> None:
+    check(BOUNDED, np.array(values, np.float32))  # 0.1 is more than 0.1 where it has 32 bits
+
+
+@pytest.mark.parametrize("values", [[0.11], [-0.001], [0.05, np.nan], [np.inf], [0.05, -np.inf]])
+def test_values_outside_of_declared_bounds_are_refused_and_not_told(values: list[float]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check(BOUNDED, np.array(values, np.float32))
+    assert "m@1, input 'x': expected values from 0 to 0.1" in str(caught.value)
+    assert not any(str(v) in str(caught.value) for v in values if v != 0.05)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "bounds", "right", "wrong"),
+    [
+        ("INT64", {"minimum": -(2**63), "maximum": 2**53 + 1}, 2**53 + 1, 2**53 + 2),
+        ("UINT64", {"maximum": 2**64 - 2}, 2**64 - 2, 2**64 - 1),
+        ("INT8", {"minimum": -300}, -128, None),
+        ("FP16", {"maximum": 1e300}, 6e4, np.nan),
+        ("FP64", {"minimum": 1}, 1.0, 0.999),
+    ],
+)
+def test_bounds_are_exact_in_every_datatype(
+    datatype: str, bounds: dict[str, Any], right: float, wrong: float | None
+) -> None:
+    one = Field(name="x", datatype=datatype, shape=(-1,), **bounds)
+    assert one == decode_json(canonical_json(one), Field, "field")
+    check(one, np.array([right], DATATYPES[datatype]))
+    if wrong is not None:
+        with pytest.raises(InvalidInput, match="expected values"):
+            check(one, np.array([wrong], DATATYPES[datatype]))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"datatype": "BYTES", "maximum": 1}, "a BYTES has no minimum or maximum"),
+        ({"datatype": "BOOL", "maximum": 1}, "a BOOL has no"),
+        ({"datatype": "INT64", "maximum": 1.5}, "bound of INT64 is a whole number"),
+        ({"datatype": "FP32", "minimum": 2, "maximum": 1}, "minimum is above its maximum"),
+        ({"datatype": "FP64", "maximum": 2**70}, "at most 64 bits"),
+        ({"datatype": "FP64", "maximum": float("nan")}, "finite"),
+        ({"datatype": "FP64", "minimum": float("-inf")}, "finite"),
+    ],
+)
+def test_bounds_that_cannot_be_right_are_refused(value: dict[str, object], text: str) -> None:
+    with pytest.raises(InvalidInput, match=text):
+        convert({"name": "x", "shape": [], **value}, Field, "field")

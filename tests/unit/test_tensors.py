@@ -165,3 +165,37 @@ def test_a_tensor_twice_and_a_wrong_number_of_raw_contents_are_refused() -> None
 def test_what_has_no_datatype_is_not_encoded(array: tensors.Array, text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         tensors.encode_inputs(ModelInferRequest(), {"x": array})
+
+
+def test_bf16_is_named_with_what_to_send_instead() -> None:
+    with pytest.raises(Unsupported, match="no numpy type holds it, send FP32 or FP16"):
+        tensors.decode_inputs(request_of("BF16", [1], b"ab"))
+
+
+def test_a_16_bit_array_never_passes_for_bf16() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    assert tensors.datatype_of(np.zeros(1, np.uint16)) == "UINT16"
+    assert tensors.datatype_of(np.zeros(1, np.float16)) == "FP16"
+    with pytest.raises(InvalidInput, match="bfloat16 is no datatype"):
+        tensors.encode_inputs(ModelInferRequest(), {"x": np.zeros(1, ml_dtypes.bfloat16)})
+
+
+def test_a_boolean_of_another_byte_is_refused_wherever_it_stands() -> None:
+    for at in range(3):
+        raw = bytes(7 if i == at else i % 2 for i in range(3))
+        with pytest.raises(InvalidInput, match="one byte 0 or 1"):
+            tensors.decode_inputs(request_of("BOOL", [3], raw))
+    assert tensors.decode_inputs(request_of("BOOL", [3], b"\1\0\1"))["x"].tolist() == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_arrays_of_messages_begin_where_numpys_own_do() -> None:
+    """Sums over a tensor depend, in the last bits, on where in memory it begins."""
+    for size in (1, 30, 1000, 100_000):
+        request = ModelInferRequest(model_name="odd")
+        tensors.encode_inputs(request, {"x": np.zeros(size, np.float32)})
+        parsed = ModelInferRequest.FromString(request.SerializeToString())
+        assert tensors.decode_inputs(parsed)["x"].ctypes.data % 16 == 0
