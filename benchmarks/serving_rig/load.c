@@ -296,7 +296,7 @@ static void connect_link(Link *link, const char *host, int port, int with_tls, i
 
 static void run(Link *links, int count, int poller, double seconds, uint64_t requests) {
   issued = done = 0;
-  stop_count = requests ? requests : UINT64_MAX;
+  stop_count = requests || seconds <= 0 ? requests : UINT64_MAX;
   stop_ns = seconds > 0 ? now_ns() + (uint64_t)(seconds * 1e9) : 0;
   for (int i = 0; i < count; i++) {
     while (links[i].idle_count && has_more()) submit(&links[i]);
