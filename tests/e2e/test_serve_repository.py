@@ -14,8 +14,10 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from fogline import cli
-from tests import repositories
-from tests.serving import FOGLINE, serve_process
+from fogline.sandbox import start_child
+from fogline.wire.open_inference_pb2 import RepositoryModelLoadRequest
+from tests import models, repositories
+from tests.serving import FOGLINE, raw_channel, serve_process
 
 AUTHORIZED = {"authorization": f"Bearer {repositories.SECRET}"}
 
@@ -158,6 +160,7 @@ def explicit(tmp_path: Path) -> Iterator[tuple[Any, Path]]:
     control = ("--model-control", "explicit", "--load-model", "a", "--tokens", tokens)
     with serve_process(root, *control) as (_, address):
         client = triton.InferenceServerClient(address)
+        client.address = address
         yield client, root
         client.close()
 
@@ -203,6 +206,42 @@ def test_a_load_that_fails_leaves_what_serves(explicit: tuple[Any, Path]) -> Non
     assert ask(client, "a", ones(1, 2)).tolist() == [[5, 5]]
 
 
+def test_a_pipeline_goes_with_its_own_components_or_without(explicit: tuple[Any, Path]) -> None:
+    client, root = explicit
+    repositories.add_pipeline(root)
+    with pytest.raises(InferenceServerException, match="identity"):
+        client.load_model("twice", headers=AUTHORIZED)
+    repositories.add_identity(root)
+    client.load_model("identity", headers=AUTHORIZED)
+    client.load_model("twice", headers=AUTHORIZED)
+    assert ask(client, "twice", ones(2, 2)).tolist() == [[3, 3], [3, 3]]
+    client.unload_model("twice", headers=AUTHORIZED)
+    assert index(client)["twice", ""] == ("UNAVAILABLE", "not loaded")
+    assert not any(name == "twice-own" for name, _ in index(client))  # no client's to see
+    client.load_model("twice", headers=AUTHORIZED)
+    client.unload_model("twice", unload_dependents=True, headers=AUTHORIZED)
+    assert client.is_model_ready("identity")
+    client.load_model("twice", headers=AUTHORIZED)
+    assert ask(client, "twice", ones(2, 2)).tolist() == [[3, 3], [3, 3]]
+    client.unload_model("twice", headers=AUTHORIZED)
+    with pytest.raises(InferenceServerException, match="'twice' is not loaded"):
+        client.unload_model("twice", headers=AUTHORIZED)
+
+
+def test_kserves_way_of_naming_a_model_is_understood(explicit: tuple[Any, Path]) -> None:
+    client, _ = explicit
+    # Field 1 is the model's name in KServe's messages, and the repository's in Triton's.
+    message = RepositoryModelLoadRequest(repository_name="b")
+    with raw_channel(client.address) as channel:
+        channel.send(
+            "/inference.GRPCInferenceService/RepositoryModelLoad",
+            message.SerializeToString(),
+            metadata=tuple(AUTHORIZED.items()),
+            timeout=30,
+        )
+    assert client.is_model_ready("b")
+
+
 def test_a_callers_configuration_and_files_are_refused(explicit: tuple[Any, Path]) -> None:
     client, _ = explicit
     for options in ({"config": "{}"}, {"config": "{}", "files": {"file:1/model.onnx": b"x"}}):
@@ -231,6 +270,36 @@ def test_models_beyond_the_budget_are_loaded_when_they_are_asked_for(tmp_path: P
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     assert "left memory" in err
+
+
+@pytest.mark.parametrize("name", ["pipeline.toml", "."])
+def test_a_pipeline_is_served_by_itself(tmp_path: Path, name: str) -> None:
+    alone = repositories.PIPELINE.replace(
+        'first = { model = "identity" }', 'first = { model = "first", path = "first.onnx" }'
+    )
+    repositories.write(tmp_path / "pipeline.toml", alone)
+    models.save_identity(tmp_path / "first.onnx")
+    models.save_constant(tmp_path / "own.onnx", 3)
+    with serve_process(tmp_path / name) as (_, address):
+        client = triton.InferenceServerClient(address)
+        assert ask(client, "twice", ones(1, 2)).tolist() == [[3, 3]]
+        client.close()
+
+
+def test_a_unix_socket_is_enough(tmp_path: Path) -> None:
+    repositories.add_identity(tmp_path)
+    socket = tmp_path / "s"
+    process = start_child([FOGLINE, "serve", str(tmp_path), "--unix", str(socket)], stderr=None)
+    try:
+        assert process.wait_line("ready ", 60.0).strip() == f"ready grpc=unix:{socket}"
+        client = triton.InferenceServerClient(f"unix:{socket}")
+        assert ask(client, "identity", ones(1, 2)).tolist() == [[1, 1]]
+        assert client.get_model_repository_index().models[0].name == "identity"
+        client.close()
+        assert process.terminate(30.0).is_success
+    finally:
+        process.kill()
+    assert not socket.exists()
 
 
 def test_strict_fails_where_any_model_cannot_be_served(tmp_path: Path) -> None:
