@@ -1,10 +1,12 @@
 """What memory this process holds, as the kernel counts it, and what one model adds. Linux only."""
 
-import ctypes
 import gc
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fogline.allocator import trim
 from fogline.runtime.plan import MemoryNeed
 
 _ROLLUP = Path("/proc/self/smaps_rollup")
@@ -52,34 +54,61 @@ def release_memory() -> None:
     The allocator keeps freed pages of its heaps otherwise. Only glibc needs, and has, the call.
     """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim()
 
 
 class Growth:
-    """What memory grows by from here on."""
+    """What memory grows by from here on.
+
+    Where the kernel's high-water mark cannot be reset (`/proc` may be read-only in a container),
+    peaks are those since the process began: too high, never too low.
+    """
 
     def __init__(self) -> None:
         release_memory()
         self._before = held()
         self.highest_before = own_peak_bytes()
         """The high-water mark so far, which is lost where it can be reset."""
-        try:
-            _CLEAR_REFS.write_bytes(_RESET_PEAK)
-        except OSError:  # /proc may be read-only in a container: the peak is then an upper bound
-            return
+        self._peak = 0
+        self._run_bytes = 0
+        _reset_peak()
+
+    def pause(self) -> None:
+        """What follows is not to count towards the peak, until `run`."""
+        self._peak = max(self._peak, own_peak_bytes())
+
+    def run(self, run: Callable[[], object]) -> None:
+        """Calls `run`, one run of the model as it will be used, and notes what it takes meanwhile.
+
+        Ends a `pause`.
+        """
+        release_memory()
+        before = held().total
+        _reset_peak()
+        run()
+        peak = own_peak_bytes()
+        self._peak = max(self._peak, peak)
+        self._run_bytes = max(self._run_bytes, peak - before)
 
     def need(self, beside_bytes: int = 0) -> MemoryNeed:
         """So far, without `beside_bytes` of anonymous memory that is not the model's.
 
         What the allocator only keeps is given back first, as a server does after a load.
         """
-        peak = own_peak_bytes() - self._before.anonymous - self._before.file - beside_bytes
+        highest = self._peak or own_peak_bytes()
+        peak = highest - self._before.anonymous - self._before.file - beside_bytes
         release_memory()
         now = held()
         anonymous = max(0, now.anonymous - self._before.anonymous - beside_bytes)
         file = max(0, now.file - self._before.file)
         return MemoryNeed(
-            anonymous_bytes=anonymous, file_bytes=file, load_peak_bytes=max(peak, anonymous + file)
+            anonymous_bytes=anonymous,
+            file_bytes=file,
+            load_peak_bytes=max(peak, anonymous + file),
+            run_bytes=self._run_bytes,
         )
+
+
+def _reset_peak() -> None:
+    with suppress(OSError):
+        _CLEAR_REFS.write_bytes(_RESET_PEAK)

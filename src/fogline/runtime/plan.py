@@ -30,8 +30,11 @@ class MemoryNeed(Record, frozen=True, kw_only=True):
     file_bytes: _Bytes = 0
     """Mapped from its files; the kernel takes these back under pressure and reads them again."""
     load_peak_bytes: _Bytes = 0
-    """Most that it held at once while it was opened and warmed, both kinds together; at least their
-    sum."""
+    """Most that it held at once while it was opened and run at the sizes used, both kinds together;
+    at least their sum."""
+    run_bytes: _Bytes = 0
+    """What one run of the largest stack takes meanwhile and gives back, its answer included; with
+    an arena it is kept, and so a part of `anonymous_bytes` already."""
 
 
 class ModelPlan(Record, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from fogline.allocator import use_one_heap
 from fogline.bundle import GoldenCase, check_file, decode_cases
 from fogline.errors import (
     Corrupt,
@@ -47,6 +48,7 @@ from fogline.runtime.trial import (
     prove_plan,
     rehearse,
     warm_up,
+    weighed,
 )
 from fogline.wire.onnx_model_pb2 import Model
 
@@ -191,16 +193,21 @@ class Proof:
         self, plan: ModelPlan, first: Session, subject: Subject, rehearsal: Rehearsal
     ) -> None:
         """Takes another plan if it is better and holds; the first session stays for comparison."""
+        rows, known = rehearsal.rows, self.found.plan
+        if rows is None or known is None:
+            return
         try:
             session, growth = self._load(plan)
             run_s = self._request.budgets.run_s
             if check_golden(session, subject.cases, deadline_s=run_s).mismatch:
                 return
-            ratio = compare(first, session, plan, rehearsal)
+            growth.pause()
+            ratio = compare(first, session, plan, rows)
             plan = replace(plan, memory=growth.need())
-            if self.found.plan is not None and is_better(plan, self.found.plan, ratio):
+            if is_better(plan, known, ratio):
                 one_row_us = plan.one_row_us * ratio.one_row
                 trial = prove_plan(session, plan, one_row_us, subject, rehearsal)
+                trial = weighed(session, trial, subject, rows, growth, 0)
                 self._note(plan=trial.plan, stack=trial.stack)
         except FoglineError:  # what does not run under this plan is no reason against the model
             return
@@ -246,6 +253,7 @@ def main() -> int:
     except (InvalidInput, Corrupt) as e:
         sys.stderr.write(f"{e}\n")
         return 2
+    use_one_heap()
     gc.freeze()  # what was imported stays: later collections need not look at it
     found = Proof(request, lambda line: os.write(own, line)).run()
     with os.fdopen(own, "wb") as out:

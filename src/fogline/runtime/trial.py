@@ -117,8 +117,9 @@ def measure_plan(
         operators=subject.operators,
         is_sized=subject.is_sized,
     )
+    growth.pause()  # stacks that are only tried do not count
     trial = prove_plan(session, replace(plan, placement=placement), one.us_p50, subject, rehearsal)
-    return replace_plan(trial, memory=growth.need(rehearsal.size_bytes)), one
+    return weighed(session, trial, subject, rows, growth, rehearsal.size_bytes), one
 
 
 def prove_plan(
@@ -143,15 +144,17 @@ def prove_plan(
     return Trial(plan=found, stack=stack)
 
 
-def replace_plan(trial: Trial, **changes: object) -> Trial:
-    return Trial(plan=replace(trial.plan, **changes), stack=trial.stack)
+def weighed(
+    session: Session, trial: Trial, subject: Subject, rows: Rows, growth: Growth, beside_bytes: int
+) -> Trial:
+    """The trial with the memory of its plan, after a run of the largest stack that it uses."""
+    used = rows.one() if trial.plan.max_stack == 1 else rows.take(0, trial.plan.max_stack)
+    growth.run(lambda: session.run(used, deadline_s=subject.run_s))
+    return Trial(plan=replace(trial.plan, memory=growth.need(beside_bytes)), stack=trial.stack)
 
 
-def compare(first: Session, other: Session, plan: ModelPlan, rehearsal: Rehearsal) -> Ratio:
+def compare(first: Session, other: Session, plan: ModelPlan, rows: Rows) -> Ratio:
     """Times two sessions in turns, so that what else the machine does meets both alike."""
-    rows = rehearsal.rows
-    if rows is None:
-        return Ratio(one_row=1.0, stacked=1.0)
     one = _in_turns(first, other, rows.one())
     if plan.max_stack < 2:
         return Ratio(one_row=one, stacked=one)
