@@ -283,6 +283,42 @@ def test_a_tensor_that_nobody_reads_any_more_leaves_memory(package: StepsPackage
     assert all(m() is None for m in made)
 
 
+PROBE = """
+PROBE = SEEN = None
+class Probe:
+    version = 1
+    inputs = (Field(name="x", datatype="FP32", shape=(-1, 2)),)
+    outputs = (Field(name="y", datatype="FP32", shape=(-1, 2)),)
+    def run(self, arrays):
+        SEEN.append(PROBE())
+        return {"y": arrays["x"]}
+"""
+
+
+def test_a_component_is_given_back_when_its_last_step_is_over(
+    tmp_path: Path, package: StepsPackage
+) -> None:
+    package.add(PROBE, {"probe": "Probe"})
+    before: list[Plain] = [
+        {"name": "first", "run": "probe", "inputs": {"x": "inputs.x"}},
+        {"name": "a1", "run": "a", "inputs": {"x": "first.y"}},
+        {"name": "middle", "run": "probe", "inputs": {"x": "a1.y"}},
+        {"name": "a2", "run": "a", "inputs": {"x": "middle.y"}},
+        {"name": "last", "run": "probe", "inputs": {"x": "a2.y"}},
+    ]
+    parts = {"a": {"model": "a"}, "probe": {"step": "probe@1"}}
+    plain = definition(before, [output_of("y", "last.y")], components=parts)
+    with surroundings(*constants(tmp_path, a=1)) as around:
+        runner = runner_of(plain, around)
+        import pipeline_run_steps
+
+        held: list[int] = []
+        pipeline_run_steps.SEEN = held
+        pipeline_run_steps.PROBE = lambda: sum(e.in_flight for e in around.models.entries())
+        runner.run({"x": X})
+    assert held == [0, 1, 0]
+
+
 def test_only_the_steps_that_the_wanted_outputs_need_are_run(tmp_path: Path) -> None:
     paths = constants(tmp_path, a=1, b=2)
     steps = [step_of("a", {"x": "inputs.x"}), step_of("b", {"x": "a.y"})]

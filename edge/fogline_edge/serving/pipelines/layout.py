@@ -1,5 +1,6 @@
 """What every run of one pipeline shares, worked out once: tasks, who waits for whom, constants."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -59,7 +60,7 @@ class Task:
 class Course:
     """What a certain list of outputs needs; a run counts down copies of `waits` and `readers`."""
 
-    __slots__ = ("chain", "readers", "ready", "waits")
+    __slots__ = ("chain", "readers", "ready", "uses", "waits")
 
     def __init__(self, tasks: Sequence[Task], outputs: Iterable[Take]) -> None:
         self.chain = tuple(tasks) if _is_chain(tasks) else ()
@@ -67,6 +68,8 @@ class Course:
         self.waits = {task.name: len(task.waits) for task in tasks}
         """How many steps must be over before each begins."""
         self.ready = [name for name, count in self.waits.items() if not count]
+        self.uses = Counter(task.step.run for task in tasks)
+        """In how many steps each component plays."""
         self.readers = dict.fromkeys(self.waits, 0)
         """How many read each step's tensors: other steps, and the answer itself."""
         producers = [p for task in tasks for p in task.waits]

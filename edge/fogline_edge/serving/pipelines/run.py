@@ -23,7 +23,7 @@ from fogline_edge.serving.pipelines.components import Held
 from fogline_edge.serving.pipelines.conditions import rows_that_meet
 from fogline_edge.serving.pipelines.counts import StepTally
 from fogline_edge.serving.pipelines.crew import Crew
-from fogline_edge.serving.pipelines.layout import Layout, Ref, Take, Task
+from fogline_edge.serving.pipelines.layout import Course, Layout, Ref, Take, Task
 from fogline_edge.serving.pipelines.rows import (
     NO_ROWS,
     Rows,
@@ -81,19 +81,23 @@ class Run:
         self._request_rows: int | None = None
 
     def run(
-        self, arrays: Mapping[str, Array], rows: int | None, outputs: tuple[str, ...]
+        self,
+        arrays: Mapping[str, Array],
+        rows: int | None,
+        course: Course,
+        outputs: tuple[str, ...],
     ) -> dict[str, Array]:
         """Runs all steps that `outputs` need.
 
         Args:
             arrays: The pipeline's inputs, whole and of its schema's datatypes.
             rows: Of the request; None where no input has a free number of rows.
+            course: What `outputs` need.
             outputs: Names of those wanted.
 
         Raises:
             FoglineError: the first error of a step; the text names pipeline, step and tensor.
         """
-        course = self._layout.course(outputs)
         self._request_rows = rows
         self._values[INPUTS] = {n: Value(read_only(array)) for n, array in arrays.items()}
         self._readers = dict(course.readers)
@@ -101,6 +105,7 @@ class Run:
             for task in course.chain:
                 self._do(task)
                 self._let_go(task)
+                self._crew.step_over(task.step.run)
         else:
             self._waits = dict(course.waits)
             self._ready.extend(course.ready)
@@ -150,6 +155,7 @@ class Run:
 
     def _over(self, task: Task, error: FoglineError | None) -> None:
         is_first = False
+        self._crew.step_over(task.step.run)  # first: the run is over when nothing runs
         with self._changed:
             self._running -= 1
             if error is not None:

@@ -132,7 +132,8 @@ class PipelineRunner:
     def _run(
         self, arrays: Mapping[str, Array], rows: int | None, wanted: tuple[str, ...], stop: Stop
     ) -> dict[str, Array]:
-        crew = Crew(self._parts, self._fitting, stop)
+        course = self._layout.course(wanted)
+        crew = Crew(self._parts, course.uses, self._fitting, stop)
         run = Run(
             self._layout,
             crew,
@@ -143,7 +144,7 @@ class PipelineRunner:
             label=self._label,
         )
         try:
-            return run.run(arrays, rows, wanted)
+            return run.run(arrays, rows, course, wanted)
         finally:
             crew.release()
 
