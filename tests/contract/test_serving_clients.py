@@ -83,9 +83,7 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["http2", "grpcio"])
 def address(request: pytest.FixtureRequest, iris: Path) -> Iterator[str]:
-    config = iris.with_name(f"{request.param}.toml")
-    config.write_text(f'[front]\nkind = "{request.param}"\n')
-    with serve_process(iris, "--name", "iris", "--config", config) as (_, found):
+    with serve_process(iris, "--name", "iris", "--front", request.param) as (_, found):
         yield found
 
 

@@ -20,6 +20,7 @@ from fogline.wire.open_inference_pb2 import (
     ModelStreamInferResponse,
 )
 from tests import models
+from tests.certificates import Authority
 from tests.clients.golang import GoClient, go_client, outcome
 from tests.serving import INFER, serve_process
 
@@ -36,11 +37,13 @@ def address(
 ) -> Iterator[str]:
     """Of a server whose model `loop` takes some ten microseconds a round."""
     folder = tmp_path_factory.mktemp("go")
-    config = folder / "bounds.toml"
-    config.write_text(f'[front]\nkind = "{request.param}"\n')
-    write_bundle(folder / "bundle", loop_bundle(models.save_slow_loop(folder / "loop.onnx")))
-    with serve_process(folder / "bundle", "--config", config) as (_, found):
+    with serve_process(bundle_in(folder), "--front", request.param) as (_, found):
         yield found
+
+
+def bundle_in(folder: Path) -> Path:
+    write_bundle(folder / "bundle", loop_bundle(models.save_slow_loop(folder / "loop.onnx")))
+    return folder / "bundle"
 
 
 def loop_bundle(model: Path) -> BundleDraft:
@@ -128,6 +131,22 @@ def test_a_watch_tells_the_state_and_waits(go_client: GoClient, address: str) ->
     assert found.code == "DeadlineExceeded"
     states = [HealthCheckResponse.FromString(r).status for r in found.responses]
     assert states == [HealthCheckResponse.SERVING]
+
+
+@pytest.mark.parametrize("front", ["http2", "grpcio"])
+def test_tls_and_a_unix_socket_serve_as_an_open_port_does(
+    go_client: GoClient, tmp_path: Path, front: str
+) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("server")
+    socket = tmp_path / "s.sock"
+    words = ("--front", front, "--tls-cert", certificate, "--tls-key", key, "--unix", socket)
+    with serve_process(bundle_in(tmp_path), *words) as (_, endpoints):
+        secure = next(e for e in endpoints.split(",") if not e.startswith("unix:"))
+        found = go_client.call(secure, INFER, [rounds(1)], authority=authority.path)
+        assert (found.code, found.message) == ("OK", "")
+        found = go_client.call(f"unix:{socket}", INFER, [rounds(1)])
+        assert (found.code, found.message) == ("OK", "")
 
 
 @pytest.mark.slow
