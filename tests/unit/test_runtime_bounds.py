@@ -208,6 +208,32 @@ def test_a_loop_that_a_value_ends_needs_bounds_unless_it_is_short(
     assert needs_of(tmp_path, [loop]).keys() == expected
 
 
+@pytest.mark.parametrize("how", ["chosen", "counted"])
+def test_a_condition_that_hides_the_value_it_depends_on_is_seen(tmp_path: Path, how: str) -> None:
+    """By choosing between constants, or by the size of what is left of a tensor."""
+    hidden = {
+        "chosen": [
+            node("Less", ["i", "m"], ["less"]),
+            node("Where", ["less", "true", "false"], ["go_on"]),
+        ],
+        "counted": [
+            node("Sub", ["n", "i"], ["left"]),
+            node("NonZero", ["left"], ["there"]),
+            node("Size", ["there"], ["count"]),
+            node("Cast", ["count"], ["go_on"], to=TensorProto.BOOL),
+        ],
+    }
+    inner = helper.make_graph(
+        [*hidden[how], node("Identity", ["state"], ["next"])],
+        "body",
+        [tensor("i", "INT64", []), tensor("go", "BOOL", []), tensor("state", "INT64", [])],
+        [tensor("go_on", "BOOL", []), tensor("next", "INT64", [])],
+        [constant("false", False, np.bool_)],
+    )
+    loop = node("Loop", ["", "true", "zero"], ["y"], body=inner)
+    assert needs_of(tmp_path, [loop]).keys() == ({"m"} if how == "chosen" else {"n"})
+
+
 def test_both_branches_are_followed(tmp_path: Path) -> None:
     out = tensor("out", "INT64", [None])
     then = helper.make_graph([node("Identity", ["zeros"], ["out"])], "t", [], [out])

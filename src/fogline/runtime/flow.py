@@ -13,35 +13,28 @@ Beside sizes there is one operation of values that ends a process: the least who
 -1 (SIGFPE on x86-64).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from fogline.errors import Exhausted
-from fogline.runtime.sizing import (
-    BOUNDED,
-    CARRIED,
-    DIVISORS,
-    INDICES,
-    OTHER_TYPE,
-    POLES,
-    SAME_TYPE_AS,
-    SIZED,
+from fogline.runtime.dependence import (
+    BOOL,
+    CONSTANT,
+    INT64,
+    WHOLE,
+    Scope,
+    Value,
+    choose,
+    join,
+    operator_of,
+    outputs_of,
+    whole_numbers,
 )
-from fogline.tensors import Array
+from fogline.runtime.sizing import DIVISORS, SIZED
 from fogline.wire.onnx_model_pb2 import Graph, Tensor
 
 MAX_ROUNDS = 65_536
 """Constant trip count up to which a `Loop` may end early by a value: no more rounds than this."""
-
-_UNKNOWN, _INT32, _INT64, _BOOL = 0, 6, 7, 9
-"""`TensorProto.DataType`."""
-_WHOLE: Mapping[int, np.dtype[Any]] = {_INT32: np.dtype("<i4"), _INT64: np.dtype("<i8")}
-"""Types whose division by -1 can end a process."""
-
-_Names = frozenset[str]
-_NONE: _Names = frozenset()
 
 
 class Need(NamedTuple):
@@ -52,47 +45,6 @@ class Need(NamedTuple):
     """`TensorProto.DataType`; 0 if the file does not say."""
     node: str
     """Where, for people: operator, name and argument."""
-
-
-class _Value(NamedTuple):
-    """What is known of a tensor's values."""
-
-    depends: _Names = _NONE
-    """Graph inputs whose values they depend on."""
-    grows: _Names = _NONE
-    """Those of them that can make them as large as they like."""
-    type: int = _UNKNOWN
-
-
-_CONSTANT = _Value()
-
-
-class _Scope:
-    """Tensors by name, in one graph and those around it."""
-
-    __slots__ = ("constants", "outer", "values")
-
-    def __init__(self, outer: "_Scope | None") -> None:
-        self.outer = outer
-        self.values: dict[str, _Value] = {}
-        self.constants: dict[str, Tensor] = {}
-
-    def find(self, name: str) -> _Value | None:
-        scope: _Scope | None = self
-        while scope is not None:
-            found = scope.values.get(name)
-            if found is not None:
-                return found
-            scope = scope.outer
-        return None
-
-    def constant(self, name: str) -> Tensor | None:
-        scope: _Scope | None = self
-        while scope is not None:
-            if name in scope.values:
-                return scope.constants.get(name)
-            scope = scope.outer
-        return None
 
 
 def find_needs(graph: Graph, max_visits: int) -> tuple[Need, ...]:
@@ -118,7 +70,7 @@ class _Flow:
         self._needs: dict[str, Need] = {}
 
     def run(self) -> tuple[Need, ...]:
-        scope = _Scope(None)
+        scope = Scope(None)
         given = {t.name for t in self._graph.initializer}
         given |= {s.values.name for s in self._graph.sparse_initializer}
         for one in self._graph.input:
@@ -126,14 +78,14 @@ class _Flow:
                 kind = one.type.tensor_type.elem_type
                 self._types[one.name] = kind
                 own = frozenset((one.name,))
-                scope.values[one.name] = _Value(own, _NONE if kind == _BOOL else own, kind)
+                scope.values[one.name] = Value(own, frozenset() if kind == BOOL else own, type=kind)
         self._follow(self._graph, scope)
         return tuple(self._needs[name] for name in sorted(self._needs))
 
-    def _follow(self, graph: Graph, scope: _Scope) -> None:
+    def _follow(self, graph: Graph, scope: Scope) -> None:
         """Fills `scope`; nodes may stand in any order, because onnxruntime sorts them."""
         for tensor in graph.initializer:
-            scope.values[tensor.name] = _Value(type=tensor.data_type)
+            scope.values[tensor.name] = Value(type=tensor.data_type)
             scope.constants[tensor.name] = tensor
         own = {name for node in graph.node for name in node.output}
         early = self._early
@@ -145,23 +97,23 @@ class _Flow:
                 self._count(len(given) + len(values), values)
                 for name, value in zip(node.output, values, strict=False):
                     old = scope.values.get(name)
-                    new = value if old is None else _join((old, value))
+                    new = value if old is None else join((old, value))
                     if new != old:
                         changed = True
                         scope.values[name] = new
             if early == self._early or not changed:
                 return
 
-    def _find(self, name: str, own: set[str], scope: _Scope) -> _Value:
+    def _find(self, name: str, own: set[str], scope: Scope) -> Value:
         if not name:
-            return _CONSTANT
+            return CONSTANT
         found = scope.find(name)
         if found is None or (name in own and name not in scope.values):
             self._early += 1
-        return found or _CONSTANT
+        return found or CONSTANT
 
-    def _node(self, node: Any, given: list[_Value], scope: _Scope) -> list[_Value]:
-        operator = _operator(node)
+    def _node(self, node: Any, given: list[Value], scope: Scope) -> list[Value]:
+        operator = operator_of(node)
         if operator == "Constant":
             return [self._constant(node, scope)]
         self._size(node, operator, given)
@@ -174,25 +126,25 @@ class _Flow:
         if operator == "Scan":
             return self._scan(node, given, scope)
         inner = [self._inside(graph, given, scope) for graph in _graphs(node)]
-        return _outputs(node, operator, [*given, *(v for values in inner for v in values)])
+        return outputs_of(node, [*given, *(v for values in inner for v in values)])
 
-    def _constant(self, node: Any, scope: _Scope) -> _Value:
+    def _constant(self, node: Any, scope: Scope) -> Value:
         attribute = node.attribute[0] if node.attribute else None
         if attribute is None or not node.output:
-            return _CONSTANT
+            return CONSTANT
         if attribute.HasField("t"):
             scope.constants[node.output[0]] = attribute.t
-            return _Value(type=attribute.t.data_type)
+            return Value(type=attribute.t.data_type)
         if attribute.name in ("value_int", "value_ints"):
             whole = list(attribute.ints) or [attribute.i]
-            tensor = Tensor(data_type=_INT64, dims=[len(whole)], int64_data=whole)
+            tensor = Tensor(data_type=INT64, dims=[len(whole)], int64_data=whole)
             scope.constants[node.output[0]] = tensor
-            return _Value(type=_INT64)
-        return _CONSTANT
+            return Value(type=INT64)
+        return CONSTANT
 
     # ------------------------------------------------------------------- where values decide
 
-    def _size(self, node: Any, operator: str, given: Sequence[_Value]) -> None:
+    def _size(self, node: Any, operator: str, given: Sequence[Value]) -> None:
         sized = SIZED.get(operator, {})
         if operator == "Resize" and len(given) == 2:  # operator set 10
             sized = {1: "scales"}
@@ -204,11 +156,11 @@ class _Flow:
             for value in given:
                 self._need(value.depends, node, "delta")
 
-    def _divide(self, node: Any, given: Sequence[_Value], scope: _Scope) -> None:
+    def _divide(self, node: Any, given: Sequence[Value], scope: Scope) -> None:
         if len(given) != 2 or not given[0].grows:
             return
         kind = given[0].type or given[1].type
-        if kind not in _WHOLE:
+        if kind not in WHOLE:
             return
         divisor = scope.constant(node.input[1])
         if given[1].depends or (divisor is not None and _holds(divisor, -1)):
@@ -218,39 +170,39 @@ class _Flow:
         for name in names:
             if name not in self._needs:
                 label = (node.name or (node.output[0] if node.output else ""))[:80]
-                where = f"{_operator(node)[:80]} node {label!r} ({argument})"
+                where = f"{operator_of(node)[:80]} node {label!r} ({argument})"
                 self._needs[name] = Need(name, self._types[name], where)
 
     # ------------------------------------------------------------------------- inner graphs
 
-    def _branch(self, node: Any, given: Sequence[_Value], scope: _Scope) -> list[_Value]:
+    def _branch(self, node: Any, given: Sequence[Value], scope: Scope) -> list[Value]:
         sides = [self._inside(graph, (), scope) for graph in _graphs(node)]
         width = max(map(len, sides), default=0)
-        outputs = [_join(side[i] for side in sides if i < len(side)) for i in range(width)]
-        return [_choose(value, given[:1]) for value in outputs]
+        outputs = [join(side[i] for side in sides if i < len(side)) for i in range(width)]
+        return [choose(value, given[:1]) for value in outputs]
 
-    def _loop(self, node: Any, given: Sequence[_Value], scope: _Scope) -> list[_Value]:
+    def _loop(self, node: Any, given: Sequence[Value], scope: Scope) -> list[Value]:
         graphs = _graphs(node)
         if not graphs:
             return []
-        trips, condition = [*given[:2], _CONSTANT, _CONSTANT][:2]
+        trips, condition = [*given[:2], CONSTANT, CONSTANT][:2]
         carried = list(given[2:])
         while True:
-            heads = (_Value(trips.depends, trips.grows, _INT64), condition, *carried)
+            heads = (Value(trips.depends, trips.grows, type=INT64), condition, *carried)
             values = self._inside(graphs[0], heads, scope)
-            again = values[0] if values else _CONSTANT
-            turned = [_join((old, new)) for old, new in zip(carried, values[1:], strict=False)]
+            again = values[0] if values else CONSTANT
+            turned = [join((old, new)) for old, new in zip(carried, values[1:], strict=False)]
             turned += carried[len(turned) :]
-            joined = _join((condition, again))
+            joined = join((condition, again))
             if turned == carried and joined == condition:
                 break
             carried, condition = turned, joined
         if condition.depends and not self._is_short(node, scope):
             self._need(condition.depends, node, "condition")
         results = [*carried, *values[1 + len(carried) :]]
-        return [_choose(value, (trips, condition)) for value in results]
+        return [choose(value, (trips, condition)) for value in results]
 
-    def _is_short(self, node: Any, scope: _Scope) -> bool:
+    def _is_short(self, node: Any, scope: Scope) -> bool:
         """Whether a trip count ends a `Loop` that a value would not end."""
         name = node.input[0] if node.input else ""
         if not name:
@@ -258,10 +210,10 @@ class _Flow:
         tensor = scope.constant(name)
         if tensor is None:
             return True  # a size, or a value that has to be bounded for itself
-        whole = _whole(tensor)
+        whole = whole_numbers(tensor)
         return whole is not None and len(whole) == 1 and int(whole[0]) <= MAX_ROUNDS
 
-    def _scan(self, node: Any, given: Sequence[_Value], scope: _Scope) -> list[_Value]:
+    def _scan(self, node: Any, given: Sequence[Value], scope: Scope) -> list[Value]:
         graphs = _graphs(node)
         if not graphs:
             return []
@@ -272,82 +224,30 @@ class _Flow:
         slices = given[len(states) :]
         while True:
             values = self._inside(body, (*states, *slices), scope)
-            turned = [_join((old, new)) for old, new in zip(states, values, strict=False)]
+            turned = [join((old, new)) for old, new in zip(states, values, strict=False)]
             turned += states[len(turned) :]
             if turned == states:
                 return [*states, *values[len(states) :]]
             states = turned
 
-    def _inside(self, graph: Graph, given: Sequence[_Value], scope: _Scope) -> list[_Value]:
+    def _inside(self, graph: Graph, given: Sequence[Value], scope: Scope) -> list[Value]:
         """What a graph inside another gives for these inputs; of inputs beyond them, for all."""
-        inner = _Scope(scope)
-        rest = _join(given)
+        inner = Scope(scope)
+        rest = join(given)
         for i, one in enumerate(graph.input):
             value = given[i] if i < len(given) else rest
             kind = one.type.tensor_type.elem_type
             inner.values[one.name] = value._replace(type=kind or value.type)
         self._follow(graph, inner)
-        return [inner.find(one.name) or _CONSTANT for one in graph.output]
+        return [inner.find(one.name) or CONSTANT for one in graph.output]
 
-    def _count(self, ends: int, values: Sequence[_Value]) -> None:
+    def _count(self, ends: int, values: Sequence[Value]) -> None:
         self._left -= 1 + ends // 16 + sum(len(v.depends) // 256 for v in values)
         if self._left < 0:
             raise Exhausted(
                 f"following its values takes more than {self._max} looks at nodes: simplify the "
                 "graph, or its loops"
             )
-
-
-def _outputs(node: Any, operator: str, given: Sequence[_Value]) -> list[_Value]:
-    """What an operator gives for these inputs."""
-    if operator in ("Shape", "Size"):
-        return [_Value(type=_INT64)]
-    positions = CARRIED.get(operator)
-    used = given if positions is None else [given[i] for i in positions if i < len(given)]
-    all_of = _join(used)
-    depends, grows = all_of.depends, all_of.grows
-    kind = _type(node, operator, given)
-    if operator in POLES and not (operator == "Div" and kind in _WHOLE):
-        constant_divisor = operator == "Div" and len(given) == 2 and not given[1].depends
-        grows = grows if constant_divisor else depends
-    bounded = BOUNDED.get(operator, _NO_POSITIONS)
-    return [
-        _Value(depends, _NONE, _INT64 if operator in INDICES or i else _UNKNOWN)
-        if i in bounded
-        else _Value(depends, grows, kind if i == 0 or operator == "Split" else _UNKNOWN)
-        for i in range(len(node.output))
-    ]
-
-
-_NO_POSITIONS: frozenset[int] = frozenset()
-
-
-def _type(node: Any, operator: str, given: Sequence[_Value]) -> int:
-    """Element type of the first output; unknown where only a definition tells."""
-    if operator == "Cast":
-        return next((a.i for a in node.attribute if a.name == "to"), _UNKNOWN)
-    if operator in OTHER_TYPE or "." in operator:
-        return _UNKNOWN
-    position = SAME_TYPE_AS.get(operator, 0)
-    return given[position].type if position < len(given) else _UNKNOWN
-
-
-def _join(values: Iterable[_Value]) -> _Value:
-    """What is known of a tensor that may be any of these."""
-    depends = grows = _NONE
-    kind: int | None = None
-    for value in values:
-        depends = depends | value.depends if value.depends else depends
-        grows = grows | value.grows if value.grows else grows
-        if kind is None or not kind:
-            kind = value.type
-    return _Value(depends, grows, kind or _UNKNOWN)
-
-
-def _choose(value: _Value, by: Iterable[_Value]) -> _Value:
-    """A value that is chosen, or how often made, by others; bounded by what is chosen from."""
-    depends = value.depends.union(*(b.depends for b in by))
-    return _Value(depends, value.grows, value.type)
 
 
 def _graphs(node: Any) -> list[Graph]:
@@ -358,22 +258,6 @@ def _graphs(node: Any) -> list[Graph]:
     ]
 
 
-def _operator(node: Any) -> str:
-    domain, operator = node.domain, node.op_type
-    return str(operator if domain in ("", "ai.onnx") else f"{domain}.{operator}")
-
-
 def _holds(tensor: Tensor, value: int) -> bool:
-    whole = _whole(tensor)
+    whole = whole_numbers(tensor)
     return whole is not None and bool((whole == value).any())
-
-
-def _whole(tensor: Tensor) -> Array | None:
-    """The elements of a constant of whole numbers; None where they are not in the file."""
-    dtype = _WHOLE.get(tensor.data_type)
-    if dtype is None:
-        return None
-    if tensor.raw_data:
-        size = len(tensor.raw_data) // dtype.itemsize * dtype.itemsize
-        return np.frombuffer(tensor.raw_data[:size], dtype)
-    return np.array(tensor.int64_data or tensor.int32_data, np.int64)

@@ -47,6 +47,24 @@ SIZED: Mapping[str, Mapping[int, str]] = MappingProxyType(
 """Inputs that decide how large an output is, or how long it takes: the larger the value, the more.
 """
 
+CUT: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "Compress": (1,),
+        "NonMaxSuppression": (0, 1, 2, 3, 4),
+        "NonZero": (0,),
+        "Reshape": (1,),
+        "Slice": (1, 2, 3, 4),
+        "Split": (1,),
+        "SplitToSequence": (1,),
+        "Squeeze": (1,),
+        "StringSplit": (0,),
+        "TopK": (1,),
+        "Unique": (0,),
+        "Unsqueeze": (1,),
+    }
+)
+"""Inputs whose values decide the shape of an output, within what the inputs' own sizes allow."""
+
 DIVISORS: Mapping[str, int] = MappingProxyType({"Range": 2, "com.microsoft.Range": 2})
 """An input where the nearer its value is to 0, the more: that it is bounded does not help, nor
 that the others are."""
@@ -102,7 +120,7 @@ CARRIED: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "Where": (1, 2),
     }
 )
-"""Inputs whose values an output's values are made of; of all others, all inputs."""
+"""Inputs that bound an output's values, which are picked from theirs; of all others, all inputs."""
 
 POLES = frozenset(
     {
