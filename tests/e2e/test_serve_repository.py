@@ -17,6 +17,7 @@ from fogline import cli
 from fogline.sandbox import start_child
 from fogline.wire.open_inference_pb2 import RepositoryModelLoadRequest
 from tests import models, repositories
+from tests.certificates import Authority
 from tests.serving import FOGLINE, raw_channel, serve_process
 
 AUTHORIZED = {"authorization": f"Bearer {repositories.SECRET}"}
@@ -126,6 +127,8 @@ def test_versions_are_asked_for_by_number_and_the_highest_by_name(client: Any) -
 def test_bundles_and_pipelines_are_served_from_their_folders(client: Any) -> None:
     assert ask(client, "weather", ones(1, 2)).tolist() == [[7, 7]]
     assert ask(client, "twice", ones(2, 2)).tolist() == [[3, 3], [3, 3]]
+    assert client.get_model_metadata("twice").platform == "fogline_pipeline"
+    assert client.get_model_config("twice").config.backend == ""
 
 
 def test_without_explicit_control_nobody_loads(client: Any) -> None:
@@ -300,6 +303,27 @@ def test_a_unix_socket_is_enough(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert not socket.exists()
+
+
+@pytest.mark.parametrize("front", ["http2", "grpcio"])
+def test_tls_is_spoken_to_clients_that_show_a_certificate(tmp_path: Path, front: str) -> None:
+    repositories.add_identity(tmp_path / "repository")
+    authority = Authority(tmp_path)
+    (certificate, key), (own, own_key) = authority.sign("server"), authority.sign("app")
+    tls = ("--tls-cert", certificate, "--tls-key", key, "--tls-client-ca", authority.path)
+    with serve_process(tmp_path / "repository", *tls, "--front", front) as (_, address):
+        client = triton.InferenceServerClient(
+            address,
+            ssl=True,
+            root_certificates=str(authority.path),
+            private_key=str(own_key),
+            certificate_chain=str(own),
+        )
+        assert ask(client, "identity", ones(1, 2)).tolist() == [[1, 1]]
+        # A certificate names a device; it does not make its holder an operator.
+        with pytest.raises(InferenceServerException, match="needs the right 'repository'"):
+            client.get_model_repository_index()
+        client.close()
 
 
 def test_strict_fails_where_any_model_cannot_be_served(tmp_path: Path) -> None:

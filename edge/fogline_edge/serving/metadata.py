@@ -16,8 +16,6 @@ from fogline.wire.open_inference_pb2 import (
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.statistics import Duration, Statistics, VersionStatistics
 
-PLATFORM = "onnxruntime_onnx"
-"""Triton's name of what runs these models, which its clients know."""
 EXTENSIONS = (
     "classification",
     "model_configuration",
@@ -53,7 +51,7 @@ class Metadata:
         response = ModelMetadataResponse(
             name=served.name,
             versions=map(str, self._models.versions(served.name)),
-            platform=PLATFORM,
+            platform=served.platform,
         )
         for fields, tensors in (
             (served.schema.inputs, response.inputs),

@@ -6,11 +6,10 @@ Only what is in force is said. Where a version came with a declaration (a reposi
 
 from fogline.schema import Field
 from fogline.wire.model_config_pb2 import DataType, ModelConfig
-from fogline_edge.serving.served import ServedModel
+from fogline_edge.serving.served import ONNXRUNTIME, ServedModel
 
-PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
-"""Triton's names of what runs these models, which its clients know."""
+"""Triton's name of the backend of ONNX files; pipelines have none."""
 
 _STRING = "TYPE_STRING"
 
@@ -46,7 +45,8 @@ def describe(served: ServedModel, declared: ModelConfig | None = None) -> ModelC
     else:
         config.CopyFrom(declared)
     _add_tensors(config, served)
-    config.name, config.platform, config.backend = served.name, PLATFORM, BACKEND
+    config.name, config.platform = served.name, served.platform
+    config.backend = BACKEND if served.platform == ONNXRUNTIME else ""
     plan = served.plan
     if config.max_batch_size > 0 and plan.max_stack > 1:
         config.dynamic_batching.max_queue_delay_microseconds = plan.max_delay_us

@@ -39,6 +39,11 @@ class Runner(Protocol):
         """Lets the memory go; no run goes on, and none comes."""
 
 
+ONNXRUNTIME = "onnxruntime_onnx"
+"""Triton's name of what runs ONNX files, which its clients know."""
+PIPELINE = "fogline_pipeline"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServedModel:
     """One version that can answer; each is equal to itself alone."""
@@ -49,6 +54,8 @@ class ServedModel:
     runner: Runner
     plan: ModelPlan = field(default_factory=ModelPlan)
     """What the runner was opened with and the scheduler goes by."""
+    platform: str = ONNXRUNTIME
+    """What runs it, as clients are told."""
     queue: QueuePolicy | None = None
     """How its requests may wait; None: as the server has it."""
     variant: str = ""

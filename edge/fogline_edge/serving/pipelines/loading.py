@@ -20,6 +20,7 @@ from fogline.runtime.plan import ModelPlan
 from fogline_edge.serving.models import Models, ServedModel
 from fogline_edge.serving.pipelines.branches import Branches
 from fogline_edge.serving.pipelines.runner import PipelineRunner
+from fogline_edge.serving.served import PIPELINE
 
 PLAN = ModelPlan(placement="pool")
 """Never on the front's loop; not stacked, because conditions by request may look at other rows."""
@@ -122,5 +123,11 @@ def _runner(pipeline: Pipeline, around: Surroundings, name: str, version: int) -
 
 def _served(runner: PipelineRunner, name: str, version: int, **more: Any) -> ServedModel:
     return ServedModel(
-        name=name, version=version, schema=runner.schema, runner=runner, plan=PLAN, **more
+        name=name,
+        version=version,
+        schema=runner.schema,
+        runner=runner,
+        plan=PLAN,
+        platform=PIPELINE,
+        **more,
     )
