@@ -1,5 +1,6 @@
 """Requests in stacks: counted and sampled as if each came by itself, held within bounds."""
 
+import doctest
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fogline.clock import SystemClock, wait_until
 from fogline.desired import CapturePolicy
 from fogline.errors import InvalidInput
 from fogline.schema import Field, Schema
 from fogline.summaries import Reference, build_reference
 from fogline.tensors import Array
 from fogline.wire import fleet_pb2
-from fogline_edge.capture import CaptureConfig
+from fogline_edge.capture import Capture, CaptureConfig, buffer
 from fogline_edge.serving import Observation, ServedModel
 from tests.capturing import (
     HOUR_US,
@@ -243,6 +245,19 @@ def test_what_a_buffer_full_of_bytes_leaves_out_is_counted(tmp_path: Path) -> No
     device.stop()
 
 
+def test_dense_traffic_is_counted_long_before_the_longest_wait(
+    device: Device, tmp_path: Path
+) -> None:
+    config = CaptureConfig(drain_requests=10, drain_interval_s=3600)
+    capture = Capture(device.outbox, tmp_path, config=config, clock=SystemClock())
+    capture.set_policy("iris", 3, CapturePolicy(flush_interval_s=1e-6), Reference())
+    capture.start()
+    for _ in range(10):
+        capture.observe([device.observation([TRAINING[:1]] * 4, [START_US] * 4, [1] * 4)])
+    assert wait_until(lambda: sum(s.rows for s in device.summaries()) == 40, timeout_s=10)
+    capture.stop()
+
+
 def test_samples_beyond_the_bound_go_to_the_outbox_early(tmp_path: Path) -> None:
     device = Device(tmp_path / "d", config=CaptureConfig(max_sample_bytes=20_000))
     device.capture.set_policy("iris", 3, ALL, Reference(), SCHEMA)
@@ -251,6 +266,10 @@ def test_samples_beyond_the_bound_go_to_the_outbox_early(tmp_path: Path) -> None
         device.capture.flush(device.clock.monotonic())
     assert sum(len(s.prediction_ids) for s in device.samples()) >= 800
     device.stop()
+
+
+def test_doctests() -> None:
+    assert doctest.testmod(buffer).failed == 0
 
 
 def test_requests_wait_neither_for_the_disk_nor_for_the_capture_thread(device: Device) -> None:

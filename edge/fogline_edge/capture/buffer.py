@@ -12,6 +12,9 @@ STACK_BYTES = 600
 """Of an observation of one request: the objects around its arrays."""
 REQUEST_BYTES = 240
 """Of each one more: its id, its times."""
+OVERDUE = 4.0
+"""Times as much as is counted at once; then the capture thread is woken."""
+SHORTEST_WAIT_S = 0.005
 
 
 class ObservationBuffer:
@@ -24,13 +27,20 @@ class ObservationBuffer:
         self._waiting: deque[Observation] = deque()
         self._requests = self._bytes = 0
         self._missed_requests = self._missed_rows = 0
-        self._is_due = False
+        self._is_overdue = False
+
+    @property
+    def fill(self) -> float:
+        """How much waits; 1.0 is what is best counted at once."""
+        return max(
+            self._requests / self._config.drain_requests, self._bytes / self._config.drain_bytes
+        )
 
     def put(self, observation: Observation, array_bytes: int) -> bool:
         """Takes a stack if there is room for it, or counts what it leaves out.
 
         Returns:
-            Whether it has just become time to drain.
+            Whether so much has just come together that it should be counted now.
         """
         config = self._config
         requests = len(observation.rows)
@@ -49,11 +59,9 @@ class ObservationBuffer:
             self._waiting.append(observation)
             self._requests += requests
             self._bytes += size
-            if self._is_due or (
-                self._requests < config.drain_requests and self._bytes < config.drain_bytes
-            ):
+            if self._is_overdue or self.fill < OVERDUE:
                 return False
-            self._is_due = True
+            self._is_overdue = True
             return True
 
     def take(self) -> tuple[Sequence[Observation], int, int]:
@@ -63,5 +71,19 @@ class ObservationBuffer:
             self._waiting = deque()
             self._requests = self._bytes = 0
             self._missed_requests = self._missed_rows = 0
-            self._is_due = False
+            self._is_overdue = False
             return taken
+
+
+def next_wait_s(elapsed_s: float, fill: float, longest_s: float) -> float:
+    """Until as much has come together as is best counted at once, if traffic stays as it is.
+
+    So the capture thread comes by itself: to be woken by those who answer requests would cost them
+    a change of threads each time, while they hold the interpreter.
+
+    >>> next_wait_s(0.25, 0.0, 0.25), next_wait_s(0.25, 5.0, 0.25), next_wait_s(0.05, 0.5, 0.25)
+    (0.25, 0.05, 0.1)
+    """
+    if fill <= 0:
+        return longest_s
+    return min(longest_s, max(SHORTEST_WAIT_S, elapsed_s / fill))

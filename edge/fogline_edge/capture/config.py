@@ -19,11 +19,12 @@ class CaptureConfig(Record, frozen=True, kw_only=True):
     left out and counted."""
     max_buffer_bytes: Positive = 16 * 1024 * 1024
     """Their memory, with the messages that their arrays are views of."""
-    drain_requests: Positive = 512
-    """So many requests are counted as soon as they have come together; counting more at once is
-    cheaper for each, and holds more memory."""
-    drain_bytes: Positive = 2 * 1024 * 1024
-    """So much memory is let go of as soon as it has come together, by counting."""
+    drain_requests: Positive = 2048
+    """So many requests are counted together when traffic is dense; more at once would be cheaper
+    for each, and hold more memory. The capture thread waits as long as they probably take to come,
+    and is woken by four times as many."""
+    drain_bytes: Positive = 768 * 1024
+    """The same for their memory: requests that hold more are counted fewer at once."""
     drain_interval_s: Seconds = 0.25
     """Longest wait of a request before it is counted in memory."""
     max_scopes: Positive = 64

@@ -25,7 +25,7 @@ from fogline.summaries import Reference, category_text
 from fogline.tensors import Array
 from fogline.wire.edge_pb2 import FeedbackRequest
 from fogline_edge.capture.batch import batches
-from fogline_edge.capture.buffer import ObservationBuffer
+from fogline_edge.capture.buffer import ObservationBuffer, next_wait_s
 from fogline_edge.capture.config import CaptureConfig
 from fogline_edge.capture.counter import ServedCounter
 from fogline_edge.capture.feedback import FeedbackLog, Item, actual_of, read_items, tag_of
@@ -197,11 +197,16 @@ class Capture:
             self._feedback.flush(now)
 
     def _run(self) -> None:
+        longest_s = wait_s = self._config.drain_interval_s
+        drained_at = self._clock.monotonic()
         while not self._stopping.is_set():
-            self._wake.wait(self._config.drain_interval_s)
+            self._wake.wait(wait_s)
             self._wake.clear()
+            now = self._clock.monotonic()
+            wait_s = next_wait_s(now - drained_at, self._buffer.fill, longest_s)
+            drained_at = now
             try:
-                self.flush(self._clock.monotonic())
+                self.flush(now)
             except FoglineError as e:
                 _log.error("capture cannot write", extra={"reason": str(e)})
             except Exception:  # a task boundary: serving goes on, and so does the next round
