@@ -158,7 +158,7 @@ def test_a_deadline_reaches_the_call_and_ends_it(running: Running, channel: Chan
     code, _ = failure_of(lambda: channel.call(b"", "wait", timeout=0.2))
     assert code == "DEADLINE_EXCEEDED"
     assert wait_until(lambda: running.script.ended == before + 1, timeout_s=10)
-    assert running.script.waiting[-1].is_cancelled()
+    assert wait_until(running.script.waiting[-1].is_cancelled, timeout_s=10)
     left_s = float(channel.call(b"", "deadline", timeout=30))
     assert 25 < left_s < 31
     assert channel.future(b"", "deadline").result(timeout=10) == b"None"
@@ -188,7 +188,7 @@ def test_callbacks_of_an_ended_call_come_at_once(running: Running, channel: Chan
     told: list[int] = []
     assert wait_until(running.script.seen[-1].is_cancelled, timeout_s=10)
     running.script.seen[-1].when_ended(lambda: told.append(1))
-    assert told == [1]
+    assert wait_until(lambda: told == [1], timeout_s=10)
 
 
 def gzip_channel(address: str) -> Any:

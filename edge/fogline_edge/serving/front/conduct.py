@@ -17,23 +17,20 @@ _PAID_A_WRITE = 8
 class Conduct:
     """Of one peer."""
 
-    __slots__ = ("_config", "_frames", "_idle_bytes", "_pinged", "_strikes")
+    __slots__ = ("_config", "_frames", "_pinged", "_strikes", "idle_bytes")
 
     def __init__(self, config: FrontConfig) -> None:
         self._config = config
         self._frames = 0
-        self._idle_bytes = 0
+        self.idle_bytes = 0
+        """Since the last headers or data of a call; whoever sees some sets it to 0."""
         self._strikes = 0
         self._pinged = -1e9
 
     def came(self, size: int) -> bool:
-        """Counts bytes until `was_useful`; returns whether they are too many."""
-        self._idle_bytes += size
-        return self._idle_bytes > self._config.max_idle_bytes
-
-    def was_useful(self) -> None:
-        """The headers or data of a call came."""
-        self._idle_bytes = 0
+        """Counts bytes; returns whether they are too many without any use."""
+        self.idle_bytes += size
+        return self.idle_bytes > self._config.max_idle_bytes
 
     def charge(self) -> bytes | None:
         """Counts a frame that carries no call's data; returns the fault, if it is one."""
@@ -48,15 +45,13 @@ class Conduct:
             self._strikes += 1
         return PINGS if self._strikes > self._config.max_ping_strikes else None
 
-    def sent(self, size: int) -> None:
-        """What is sent pays for frames, and makes the next PING welcome."""
+    def sent(self, size: int, *, data: bool) -> None:
+        """What is sent pays for frames; a call's headers or data make PINGs welcome again."""
         if self._frames:
             self._frames = max(0, self._frames - _PAID_A_WRITE - size // _BYTES_A_FRAME)
-
-    def sent_data(self) -> None:
-        """A call's headers or data were sent: forgets PINGs that came too early."""
-        self._strikes = 0
-        self._pinged = -1e9
+        if data:
+            self._strikes = 0
+            self._pinged = -1e9
 
     def passed(self, seconds: float) -> None:
         """Time pays too."""

@@ -20,7 +20,9 @@ from fogline_edge.serving.front.body import Body
 from fogline_edge.serving.front.call import Http2Call
 from fogline_edge.serving.front.conduct import FLOOD, Conduct
 from fogline_edge.serving.front.config import FrontConfig
+from fogline_edge.serving.front.holdings import Holdings
 from fogline_edge.serving.front.poll import Poll
+from fogline_edge.serving.front.responses import Responses
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,11 +30,6 @@ FRAME_BYTES = 16 * 1024
 """Longest frame that a peer may send, HTTP/2's own default; what is shorter is not counted."""
 WRITE_BYTES = 256 * 1024
 """What is handed to the transport at once."""
-INBOX_BYTES = 64 * 1024
-INBOX_MESSAGES = 64
-"""Untaken messages of a call from which on its peer's window is not given back."""
-GZIP_BYTES = 1024
-"""Shorter responses are not compressed."""
 HARD = 4
 """How many times `max_header_bytes` end the connection, and not the call alone."""
 DRAIN_PING = b"leaving\0"
@@ -112,21 +109,19 @@ class Connection:
         self._config = poll.config
         self._transport = transport
         self._session = ngh2.Connection(ngh2.Role.SERVER, engine)
+        self._session.initiate_connection(_settings(self._config))
+        self._holdings = Holdings(poll, self._session)
+        self._responses = Responses(self._session, self._holdings, self._config)
+        self._fast_bytes = min(FRAME_BYTES, grpc.PREFIX_BYTES + self._config.max_message_bytes)
         self._is_dirty = False
+        self._has_answered = False
+        """Whether a response was made since the last write."""
         self._owes_ping = False
         """Whether the notice is to be followed by a PING, whose answer says that it was heard."""
-        self._held_bytes = 0
-        self._unsent_bytes = 0
         self._early: list[int] = []
         """Streams that were answered before their request was whole."""
         self._blocked: set[Http2Call] = set()
         """Calls of which someone waits until they are writable."""
-        self._window_bytes = self._config.connection_window_bytes
-        self._kept_bytes = 0
-        """What calls do not take; lent to the connection's window, so that others can go on."""
-        self._fast_bytes = min(FRAME_BYTES, grpc.PREFIX_BYTES + self._config.max_message_bytes)
-        self._session.initiate_connection(_settings(self._config))
-        self._session.set_local_window_size(self._window_bytes)
         self._write_soon()
 
     def has_closed(self) -> bool:
@@ -149,7 +144,7 @@ class Connection:
             self.expel(FLOOD)
         if self.has_closed():
             self.lost()  # also what came behind the fault
-        else:
+        elif not self._is_dirty:
             self._write_soon()
 
     def _handle(self, events: list[Any]) -> None:
@@ -160,7 +155,11 @@ class Connection:
             elif kind is ngh2.RequestReceived:
                 self._on_request(event.stream_id, event.headers, event.end_stream)
             elif kind is ngh2.StreamClosed:
-                self._on_closed(event.stream_id)
+                call = self.calls.pop(event.stream_id, None)
+                if call is not None:
+                    self.poll.calls -= 1
+                    if not call.has_ended:
+                        self._drop(call)
             else:
                 self._on_control(event)
 
@@ -174,7 +173,7 @@ class Connection:
         self.calls[stream_id] = call
         poll.calls += 1
         poll.received_calls += 1
-        self.conduct.was_useful()
+        self.conduct.idle_bytes = 0
         if (
             fields.get(b"content-type") != b"application/grpc" or fields[b":method"] != b"POST"
         ) and (status := grpc.refusal_of(fields)):
@@ -211,10 +210,9 @@ class Connection:
         call = self.calls.get(stream_id)
         if call is None or call.has_ended:
             self._charge()  # it takes a while until a peer learns that its call has ended
-            self._release(stream_id, size)
+            if size:
+                self._session.acknowledge_received_data(size, stream_id)
             return
-        if size:
-            self.conduct.was_useful()
         if (
             ends
             and call.body is None
@@ -228,6 +226,10 @@ class Connection:
             call.has_request = True
             self.poll.ready.append(call)
             return
+        if size:
+            self.conduct.idle_bytes = 0
+        elif not ends:
+            self._charge()
         self._on_part(call, data, ends)
 
     def _on_part(self, call: Http2Call, data: bytes, ends: bool) -> None:
@@ -235,20 +237,13 @@ class Connection:
         try:
             if data:
                 body.add(data, self.poll.now)
-                self._count(body)
-            elif not ends:
-                self._charge()
+                self._holdings.count(body)
             if ends:
                 body.end()
                 call.has_request = True
         except FoglineError as e:
             self.end(call, None, e)
-        if body.whole_bytes > INBOX_BYTES or len(body.messages) > INBOX_MESSAGES:
-            body.kept += len(data)
-            self._kept_bytes += len(data)
-            self._lend()
-        else:
-            self._release(call.stream_id, len(data))
+        self._holdings.give_back(call.stream_id, body, len(data))
         if call.has_ended:
             return
         if body.streams:
@@ -267,30 +262,13 @@ class Connection:
         )
         return call.body
 
-    def _on_closed(self, stream_id: int) -> None:
-        call = self.calls.pop(stream_id, None)
-        if call is not None:
-            self.poll.calls -= 1
-            self._forget(call)
-
-    def _forget(self, call: Http2Call) -> None:
-        """After the stream's end, whoever ended it."""
-        if not call.has_ended:
-            call.has_ended = self.poll.has_dropped = True
-            self._settle(call)
-
-    def _settle(self, call: Http2Call) -> None:
-        """After a call's end: gives back what it holds, and tells who waits for it."""
-        if call.deadline_step:
-            self.poll.deadlines.remove(call, call.deadline_step)
+    def taken(self, call: Http2Call) -> None:
         if call.body is not None:
-            call.body.clear()
-            self._count(call.body)
-            self._unkeep(call, call.body)
-        if call.callbacks or call.writers:
-            call.run_callbacks()
+            self._holdings.taken(call.stream_id, call.body)
+            self._write_soon()
 
     def _on_control(self, event: ngh2.Event) -> None:
+        self._charge()
         match event:
             case ngh2.TrailersReceived(stream_id, _):
                 # gRPC's clients send none, but to HTTP they end a request as well.
@@ -300,71 +278,19 @@ class Connection:
                 self._close()
             case ngh2.SettingsReceived():
                 self.is_greeted = True
-                self._charge()
             case ngh2.PingReceived():
-                self._charge()
                 if fault := self.conduct.ping(self.poll.now):
                     self.expel(fault)
             case ngh2.PingAcknowledged(opaque):
-                self._charge()
                 self.is_asked = self.is_asked and opaque != ALIVE_PING
                 if opaque == DRAIN_PING:
                     self.leave()
-            case _:  # WINDOW_UPDATE, RST_STREAM (its StreamClosed follows), GOAWAY ...
-                self._charge()
-
-    # Bounds on what is held
+            case _:
+                pass  # WINDOW_UPDATE, RST_STREAM (its StreamClosed follows), GOAWAY ...
 
     def _charge(self) -> None:
         if fault := self.conduct.charge():
             self.expel(fault)
-
-    def _count(self, body: Body) -> None:
-        """Counts what a call holds. Raises `Exhausted` when that is too much."""
-        more = body.held_bytes - body.counted
-        body.counted += more
-        self._held_bytes += more
-        self.poll.held_bytes += more
-        if more > 0:
-            self._check_room(0)
-
-    def _check_room(self, more: int) -> None:
-        config = self._config
-        own = self._held_bytes + self._unsent_bytes + more
-        every = self.poll.held_bytes + more
-        if own > config.max_connection_bytes or every > config.max_held_bytes:
-            self.poll.refused_calls += 1
-            raise Exhausted(
-                f"the connection would hold {own} of {config.max_connection_bytes} bytes, the "
-                f"server {every} of {config.max_held_bytes}; try later"
-            )
-
-    def taken(self, call: Http2Call) -> None:
-        body = call.body
-        if body is not None:
-            self._count(body)
-            if body.whole_bytes <= INBOX_BYTES and len(body.messages) <= INBOX_MESSAGES:
-                self._unkeep(call, body)
-
-    def _unkeep(self, call: Http2Call, body: Body) -> None:
-        size, body.kept = body.kept, 0
-        if size:
-            self._kept_bytes -= size
-            self._release(call.stream_id, size)
-            self._lend()
-
-    def _lend(self) -> None:
-        window = self._config.connection_window_bytes + self._kept_bytes
-        if abs(window - self._window_bytes) > INBOX_BYTES and self.state is not State.CLOSED:
-            self._window_bytes = window
-            self._session.set_local_window_size(window)
-            self._write_soon()
-
-    def _release(self, stream_id: int, size: int) -> None:
-        """Lets the peer send as many bytes more."""
-        if size and self.state is not State.CLOSED:
-            self._session.acknowledge_received_data(size, stream_id)
-            self._write_soon()
 
     # What goes out
 
@@ -372,14 +298,11 @@ class Connection:
         if call.has_ended:
             return
         call.has_ended = True
-        try:
-            if error is None and response is not None and len(response) > FRAME_BYTES:
-                self._check_room(len(response))
-        except Exhausted as e:
-            error = e
-        with suppress(ngh2.NGH2Error):  # the peer has reset the stream: nobody waits
-            self._answer(call, response, error)
-        self.conduct.sent_data()
+        try:  # noqa: SIM105 - `suppress` costs as much as the rest of this method
+            self._responses.end(call, response, error)
+        except ngh2.NGH2Error:
+            pass  # the peer has reset the stream: nobody waits
+        self._has_answered = True
         if not call.has_request:
             self._early.append(call.stream_id)
         if call.callbacks or call.body is not None or call.deadline_step or call.writers:
@@ -387,67 +310,43 @@ class Connection:
         if not self._is_dirty:
             self._write_soon()
 
-    def _answer(self, call: Http2Call, response: bytes | None, error: FoglineError | None) -> None:
-        session, stream_id = self._session, call.stream_id
-        if error is not None:
-            trailers = grpc.trailers_of(error)
-            if not call.has_headers:
-                session.send_response(stream_id, (*grpc.RESPONSE, *trailers), end_stream=True)
-                return
-        else:
-            trailers = grpc.OK_TRAILERS
-            if not call.has_headers:
-                session.send_response(
-                    stream_id, grpc.RESPONSE_GZIP if call.gzips else grpc.RESPONSE
-                )
-            if response is not None:
-                self._send_message(call, response)
-        session.send_trailers(stream_id, trailers)
+    def _drop(self, call: Http2Call) -> None:
+        """Ends a call whose stream is gone."""
+        call.has_ended = self.poll.has_dropped = True
+        self._settle(call)
 
-    def _send_message(self, call: Http2Call, message: bytes) -> None:
-        session, stream_id, size = self._session, call.stream_id, len(message)
-        if call.gzips and size >= GZIP_BYTES:
-            message = grpc.compress(message)
-            session.send_data(stream_id, grpc.prefix(message, compressed=True) + message)
-        elif size < FRAME_BYTES:
-            session.send_data(stream_id, b"\0" + size.to_bytes(4, "big") + message)
-        else:  # without a copy
-            session.send_data(stream_id, grpc.prefix(message))
-            session.send_data(stream_id, message)
-            self._note_unsent()
-        call.given_bytes += grpc.PREFIX_BYTES + len(message)
+    def _settle(self, call: Http2Call) -> None:
+        """After a call's end: gives back what it holds, and tells who waits for it."""
+        if call.deadline_step:
+            self.poll.deadlines.remove(call, call.deadline_step)
+        if call.body is not None:
+            call.body.clear()
+            self._holdings.taken(call.stream_id, call.body)
+        if call.callbacks or call.writers:
+            call.run_callbacks()
+
+    def _refuse(self, call: Http2Call, status: bytes) -> None:
+        """What is not gRPC at all."""
+        call.has_ended = True
+        self._responses.refuse(call, status)
+        if not call.has_request:
+            self._early.append(call.stream_id)
 
     def send(self, call: Http2Call, response: bytes) -> None:
         if call.has_ended:
             return
         try:
-            unsent = self._session.queued_body_size(call.stream_id)
-            if unsent > self._config.max_unsent_bytes:
-                raise Exhausted(f"{unsent} bytes of responses wait for the peer to read them")
-            self._check_room(len(response))
-            if not call.has_headers:
-                self._session.send_response(
-                    call.stream_id, grpc.RESPONSE_GZIP if call.gzips else grpc.RESPONSE
-                )
-                call.has_headers = True
-            self._send_message(call, response)
-            self.conduct.sent_data()
+            self._responses.send(call, response)
+            self._has_answered = True
         except Exhausted as e:
             self.end(call, None, e)
         except ngh2.NGH2Error:
-            pass  # the peer reset the stream; its StreamClosed will end the call
+            pass  # the peer has reset the stream; its StreamClosed will end the call
         self._write_soon()
-
-    def _refuse(self, call: Http2Call, status: bytes) -> None:
-        """Answers what is not gRPC by HTTP alone, as gRPC's specification wants."""
-        call.has_ended = True
-        self._session.send_response(call.stream_id, ((b":status", status),), end_stream=True)
-        if not call.has_request:
-            self._early.append(call.stream_id)
 
     def unsent_bytes(self, call: Http2Call) -> int:
         """What waits for the peer's window."""
-        return self._session.queued_body_size(call.stream_id)
+        return self._responses.unsent_bytes(call)
 
     def cancel(self, call: Http2Call) -> None:
         """Gives a response up."""
@@ -455,8 +354,7 @@ class Connection:
         self._write_soon()
 
     def is_writable(self, call: Http2Call) -> bool:
-        unsent = self._session.queued_body_size(call.stream_id)
-        return not self.is_paused and unsent <= self._config.max_unsent_bytes // 16
+        return not self.is_paused and self._responses.is_writable(call)
 
     def watch_writable(self, call: Http2Call) -> None:
         if call.has_ended or self.is_writable(call):
@@ -472,22 +370,16 @@ class Connection:
     def pump(self) -> None:
         """Sends what can be sent."""
         self._is_dirty = False
-        if self.state is State.CLOSED:
+        if self.has_closed():
             return
-        session, sent = self._session, 0
+        session = self._session
         try:
-            while not self.is_paused:
-                data = session.data_to_send(WRITE_BYTES)
-                if data:
-                    sent += len(data)
-                    self._transport.write(data)
-                if len(data) < WRITE_BYTES:
-                    break
-            self.conduct.sent(sent)
+            self.conduct.sent(self._write(), data=self._has_answered)
+            self._has_answered = False
             if self._early:
                 self._reset_early()
             self._handle(session.events())
-            self._note_unsent()
+            self._count_unsent()
             if self._blocked:
                 self._wake_blocked()
             if self._owes_ping and not self.is_paused:
@@ -495,10 +387,22 @@ class Connection:
                 self._owes_ping = False
                 session.ping(DRAIN_PING)
                 self._write_soon()
-            if not self.is_paused and not session.want_read and not session.want_write:
+            if not session.want_read and not session.want_write and not self.is_paused:
                 self._close()
         except ngh2.NGH2Error as e:
             self._break(e)
+
+    def _write(self) -> int:
+        """Returns the bytes that were handed to the transport."""
+        sent = 0
+        while not self.is_paused:
+            data = self._session.data_to_send(WRITE_BYTES)
+            if data:
+                sent += len(data)
+                self._transport.write(data)
+            if len(data) < WRITE_BYTES:
+                break
+        return sent
 
     def _reset_early(self) -> None:
         """Tells peers to stop sending what nobody reads, once they have their answer."""
@@ -512,12 +416,10 @@ class Connection:
                 self._session.reset_stream(stream_id, ngh2.ErrorCode.NO_ERROR)
                 self._write_soon()
 
-    def _note_unsent(self) -> None:
+    def _count_unsent(self) -> None:
         queued = self._session.queued_body_size()
-        if queued or self.is_paused or self._unsent_bytes:
-            unsent = queued + self._transport.get_write_buffer_size()
-            self.poll.held_bytes += unsent - self._unsent_bytes
-            self._unsent_bytes = unsent
+        if queued or self.is_paused or self._holdings.has_unsent:
+            self._holdings.count_unsent(queued + self._transport.get_write_buffer_size())
 
     def _wake_blocked(self) -> None:
         blocked, self._blocked = self._blocked, set()
@@ -552,28 +454,27 @@ class Connection:
 
     def ask(self) -> None:
         """Asks the peer whether it lives."""
-        if self.state is not State.CLOSED:
-            self.is_asked = True
-            self._session.ping(ALIVE_PING)
-            self._write_soon()
+        self.is_asked = True
+        self._session.ping(ALIVE_PING)
+        self._write_soon()
 
     def expel(self, why: bytes) -> None:
         """Closes at once, and tells the peer why."""
-        if self.state is State.CLOSED:
+        if self.has_closed():
             return
-        _LOG.info("connection closed", extra={"why": why.decode(), "peer": self.peer.transport})
-        self.poll.faulted_connections += 1
-        try:
+        with suppress(ngh2.NGH2Error):  # it may be too late to tell
             self._session.send_goaway(ngh2.ErrorCode.ENHANCE_YOUR_CALM, debug_data=why)
             if not self.is_paused:
                 self._transport.write(self._session.data_to_send(WRITE_BYTES))
-        except ngh2.NGH2Error:
-            pass  # it cannot be told any more
-        self._close()
+        self._blame(why.decode())
 
     def _break(self, error: ngh2.NGH2Error) -> None:
         """The peer broke the protocol."""
-        _LOG.info("connection broken", extra={"why": str(error), "peer": self.peer.transport})
+        if not self.has_closed():
+            self._blame(str(error))
+
+    def _blame(self, why: str) -> None:
+        _LOG.info("connection closed", extra={"why": why, "peer": self.peer.transport})
         self.poll.faulted_connections += 1
         self._close()
 
@@ -585,7 +486,7 @@ class Connection:
         self._close()
 
     def _close(self) -> None:
-        if self.state is not State.CLOSED:
+        if not self.has_closed():
             self.state = State.CLOSED
             self._transport.close()
             self.lost()
@@ -595,8 +496,8 @@ class Connection:
         self.state = State.CLOSED
         calls, self.calls = self.calls, {}
         self.poll.calls -= len(calls)
+        self._holdings.close()
         for call in calls.values():
-            self._forget(call)
-        self.poll.held_bytes -= self._unsent_bytes
-        self._unsent_bytes = 0
+            if not call.has_ended:
+                self._drop(call)
         self._blocked.clear()
