@@ -233,14 +233,46 @@ def test_one_bad_request_does_not_cost_its_stack_the_answers() -> None:
 
 
 def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
-    with desk(max_queued=3) as d:
-        d.add(Gate(), LOOP)
-        for _ in range(3):
+    with desk(max_running=1, max_queued=3) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, POOL)
+        for _ in range(4):  # one of them has a place already
             d.submit()
-        with pytest.raises(Exhausted, match="3 requests wait already"):
+        with pytest.raises(Exhausted, match="4 requests wait already"):
             d.submit()
+        gate.opened.set()
         d.scheduler.flush()
-        assert len(d.ran[0].jobs) == 3
+        d.wait(4)
+
+
+def test_cheap_requests_of_several_forms_and_models_run_in_stacks_of_their_own() -> None:
+    with desk() as d:
+        one, two = Gate(), Gate()
+        d.add(one, LOOP, "one")
+        d.add(two, LOOP, "two")
+        for i in range(10):
+            d.submit(float(i), name="one")
+            d.submit(float(i), name="two", rows=3)
+        d.scheduler.flush()
+        assert (one.runs, two.runs) == ([10], [30])
+
+
+def test_stacks_keep_to_the_rows_that_were_proven() -> None:
+    with desk() as d:
+        gate = Gate()
+        d.add(gate, ModelPlan(placement="loop", one_row_us=1.0, row_us=1.0, max_stack=4))
+        jobs = [d.submit(float(i), rows=rows) for i, rows in enumerate((3, 1, 2, 3, 9, 1))]
+        d.scheduler.flush()
+        assert gate.runs == [4, 2, 3, 9, 1]
+        assert [j for ran in d.ran for j in ran.jobs] == jobs
+
+
+def test_urgent_cheap_requests_go_first() -> None:
+    with desk() as d:
+        d.add(Gate(), ModelPlan(placement="loop", one_row_us=1.0, row_us=1.0))
+        later, usual, urgent = d.submit(priority=3), d.submit(), d.submit(priority=1)
+        d.scheduler.flush()
+        assert [r.jobs[0] for r in d.ran] == [urgent, usual, later]
 
 
 def test_what_cannot_be_answered_in_time_is_refused_at_once() -> None:

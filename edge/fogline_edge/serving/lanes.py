@@ -1,4 +1,4 @@
-"""The requests of one version that wait, and which of them run together next; pure.
+"""The requests of one version that wait for the pool, and which of them run together next; pure.
 
 Order: priority (1 first), then arrival. A stack is begun by the first in that order and filled with
 those behind it that have its form, as far as the rows allow; the others keep their places.
@@ -24,6 +24,7 @@ class Lane:
         max_queued: Jobs that may wait.
         row_us: What a row is thought to cost before any was run, microseconds; 0 if not known.
         max_delay_s: How long the first may be held up for others to join it.
+        max_running: Stacks that may run at once; 0: as many as there are places.
 
     Attributes:
         queued: Jobs that wait.
@@ -37,6 +38,7 @@ class Lane:
         "_max_queued",
         "_max_rows",
         "max_delay_s",
+        "max_running",
         "queued",
         "queued_rows",
         "row_us",
@@ -45,30 +47,45 @@ class Lane:
     )
 
     def __init__(
-        self, *, max_rows: int, max_queued: int, row_us: float = 0.0, max_delay_s: float = 0.0
+        self,
+        *,
+        max_rows: int,
+        max_queued: int,
+        row_us: float = 0.0,
+        max_delay_s: float = 0.0,
+        max_running: int = 0,
     ) -> None:
         self._max_rows = max_rows
         self._max_queued = max_queued
         self._levels: dict[int, deque[Job]] = {}
         self.max_delay_s = max_delay_s
+        self.max_running = max_running
         self.queued = 0
         self.queued_rows = 0
         self.running = 0
         self.served_s = 0.0
         self.row_us = row_us
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether as many stacks run as may."""
+        return 0 < self.max_running <= self.running
+
     def admit(self, job: Job, places: int, free: int = 0) -> None:
         """Raises where a job should not even wait.
 
         Args:
             job: It.
-            places: Runs that go on at once, at most.
+            places: Runs that go on at once, at most, of all lanes.
             free: Places that will take jobs which do not really wait.
 
         Raises:
             Exhausted: as many wait as may.
             DeadlineExceeded: those before it will take longer than it has.
         """
+        if self.max_running:
+            places = min(places, self.max_running)
+            free = min(free, max(0, self.max_running - self.running))
         if self.queued >= self._max_queued + free:
             raise Exhausted(
                 f"{job.served.label}: {self.queued} requests wait already; try again later"

@@ -6,8 +6,8 @@ hand-off between threads; where several threads flush, `max_running` of them wor
 requests join their stacks. What is expensive runs on pool threads, as many as there is work for and
 at most `max_running`; they end when idle.
 
-No version starves another: lanes that wait take turns on the flushing thread, and the pool serves
-the lane that has had the least of its time.
+No version starves another: what runs in `flush` is cheap, and all of it runs; the pool serves the
+lane that has had the least of its time.
 """
 
 import logging
@@ -22,7 +22,7 @@ from fogline.runtime.plan import ModelPlan
 from fogline.tensors import Array
 from fogline_edge.serving.config import ServingConfig
 from fogline_edge.serving.jobs import Complete, Flight, Job, Ran
-from fogline_edge.serving.lanes import Lane
+from fogline_edge.serving.lanes import DEFAULT_PRIORITY, Lane
 from fogline_edge.serving.pool import Pool
 from fogline_edge.serving.queue_policy import QueuePolicy
 
@@ -30,25 +30,21 @@ _LOG = logging.getLogger(__name__)
 
 
 class Lanes:
-    """The lanes of one version: on the flushing thread up to `loop_rows` rows, else in the pool."""
+    """How the requests of one version run: in `flush` up to `loop_rows` rows, else in the pool."""
 
-    __slots__ = ("loop", "loop_rows", "pool")
+    __slots__ = ("loop_rows", "loop_stack", "pool")
 
     def __init__(
         self, plan: ModelPlan, config: ServingConfig, queue: QueuePolicy | None = None
     ) -> None:
         self.loop_rows = loop_rows(plan, config.loop_run_us)
+        self.loop_stack = min(plan.max_stack, max(1, self.loop_rows))
+        """Rows of one run in `flush`."""
         most = config.max_queued
         if queue is not None and queue.max_queued:
             most = min(most, queue.max_queued)
-        stack = max(1, plan.max_stack)
-        self.loop = Lane(
-            max_rows=min(stack, max(1, self.loop_rows)),
-            max_queued=most,
-            row_us=plan.one_row_us,
-        )
         self.pool = Lane(
-            max_rows=stack,
+            max_rows=max(1, plan.max_stack),
             max_queued=most,
             row_us=plan.one_row_us,
             max_delay_s=plan.max_delay_us * 1e-6,
@@ -83,8 +79,10 @@ class Scheduler:
         self._config = config
         self._pool = Pool(self._run, self._end_late, clock=clock, config=config)
         self._lock = threading.Lock()
-        self._loop: deque[Lane] = deque()
-        """Lanes of cheap jobs that wait, each once."""
+        self._inbox: deque[Job] = deque()
+        """Cheap jobs in order of arrival; as many as the front keeps calls open, at most. Appended
+        to without the lock, taken from with it."""
+        self._has_priorities = False
         self._flushing = 0
 
     @property
@@ -95,21 +93,19 @@ class Scheduler:
         """Queues a job; it runs at the next `flush`, or in the pool soon after.
 
         Raises:
-            Exhausted: as many of its version wait as may.
+            Exhausted: as many of its version wait for the pool as may.
             DeadlineExceeded: those before it will take longer than it has.
             Unavailable: the scheduler is closed.
         """
         lanes = job.entry.lanes
         if lanes is None:
-            lanes = job.entry.lanes = Lanes(job.served.plan, self._config, job.served.queue)
-        if job.request.rows <= lanes.loop_rows:
-            lane = lanes.loop
-            with self._lock:
-                if not lane.queued:
-                    self._loop.append(lane)
-                else:
-                    lane.admit(job, self._config.max_running)
-                lane.push(job)
+            served = job.served
+            lanes = job.entry.lanes = Lanes(served.plan, self._config, served.queue)
+        request = job.request
+        if request.rows <= lanes.loop_rows:
+            self._inbox.append(job)
+            if request.priority:
+                self._has_priorities = True
             return
         self._pool.submit(lanes.pool, job)
         job.call.when_ended(partial(self.cancel, job))
@@ -117,20 +113,49 @@ class Scheduler:
     def flush(self) -> None:
         """Runs the cheap jobs that wait, and wakes the pool for the others."""
         self._pool.wake()
-        while self._loop:
+        while self._inbox:
             with self._lock:
-                if not self._loop or self._flushing >= self._config.max_running:
+                if not self._inbox or self._flushing >= self._config.max_running:
                     return  # who flushes already takes what was queued here
                 self._flushing += 1
-                lane = self._loop.popleft()
-                jobs = lane.take()
-                if lane.queued:
-                    self._loop.append(lane)
+                jobs = self._take()
             try:
-                self._run(lane, jobs, None)
+                self._run(None, jobs, None)
             finally:
                 with self._lock:
                     self._flushing -= 1
+
+    def _take(self) -> list[Job]:
+        """The first job and those behind it that may run with it; the others keep their places."""
+        inbox = self._inbox
+        if self._has_priorities:
+            self._has_priorities = False
+            by_priority = sorted(
+                [inbox.popleft() for _ in range(len(inbox))],
+                key=lambda job: job.request.priority or DEFAULT_PRIORITY,
+            )
+            inbox.extendleft(reversed(by_priority))
+        first = inbox.popleft()
+        stack = [first]
+        form, rows = first.request.form, first.request.rows
+        lanes = first.entry.lanes
+        limit = 1 if lanes is None else lanes.loop_stack
+        if limit == 1 or not form.is_stackable:
+            return stack
+        kept: list[Job] = []
+        while inbox:
+            job = inbox.popleft()
+            request = job.request
+            if request.form is not form:
+                kept.append(job)
+            elif rows + request.rows > limit:
+                kept.append(job)
+                break
+            else:
+                stack.append(job)
+                rows += request.rows
+        inbox.extendleft(reversed(kept))
+        return stack
 
     def cancel(self, job: Job) -> None:
         """Gives a job up; harmless when it is over."""
@@ -146,7 +171,7 @@ class Scheduler:
 
     # ------------------------------------------------------------------ running
 
-    def _run(self, lane: Lane, jobs: Sequence[Job], flight: Flight | None) -> None:
+    def _run(self, lane: Lane | None, jobs: Sequence[Job], flight: Flight | None) -> None:
         now = self._clock.monotonic()
         live = [job for job in jobs if job.deadline > now and not job.is_cancelled]
         if len(live) < len(jobs):
@@ -154,7 +179,8 @@ class Scheduler:
             if not live:
                 return
         ran = self._ran(live, now, flight)
-        lane.learn(sum([job.request.rows for job in live]), ran.ended - ran.started)
+        if lane is not None:
+            lane.learn(sum([job.request.rows for job in live]), ran.ended - ran.started)
         if len(live) > 1 and isinstance(ran.error, InvalidInput | Exhausted):
             # One request's values must not cost the others their answers.
             for job in live:

@@ -69,27 +69,22 @@ class Service:
     def handle(self, calls: Sequence[Call]) -> None:
         """Answers the calls of one poll, or sees to it that they will be; never raises."""
         if calls:
+            check, begin = self._check, self._inference.begin
             arrived = self._clock.monotonic()
             arrived_us = int(self._clock.now().timestamp() * 1e6)
             for call in calls:
-                self._begin(call, arrived, arrived_us)
+                try:
+                    check(call)
+                    if call.method == _INFER:
+                        begin(call, arrived, arrived_us)
+                    else:
+                        self._route(call)
+                except Exception as e:
+                    _fail(call, e)
         try:
             self._inference.flush()
         except Exception:  # the front must go on
             _LOG.exception("flush failed")
-
-    def _begin(self, call: Call, arrived: float, arrived_us: int) -> None:
-        try:
-            self._check(call)
-            if call.method == _INFER:
-                self._inference.begin(call, arrived, arrived_us)
-            else:
-                self._route(call)
-        except FoglineError as e:
-            call.fail(e)
-        except Exception as e:  # a fault of ours ends this call alone; its peer sees no traceback
-            _LOG.exception("call failed", extra={"method": call.method})
-            call.fail(FoglineError(f"internal error ({type(e).__name__})"))
 
     def _route(self, call: Call) -> None:
         converse = self._conversations.get(call.method)
@@ -116,11 +111,16 @@ class Service:
         now_us = int(self._clock.now().timestamp() * 1e6)
         try:
             self._inference.begin(request, self._clock.monotonic(), now_us)
-        except FoglineError as e:
-            request.fail(e)
-        except Exception as e:  # as above
-            _LOG.exception("call failed", extra={"method": request.method})
-            request.fail(FoglineError(f"internal error ({type(e).__name__})"))
+        except Exception as e:
+            _fail(request, e)
+
+
+def _fail(call: Call, error: Exception) -> None:
+    """Ends one call; a fault of ours ends it alone, and its peer sees no traceback."""
+    if not isinstance(error, FoglineError):
+        _LOG.error("call failed", extra={"method": call.method}, exc_info=error)
+        error = FoglineError(f"internal error ({type(error).__name__})")
+    call.fail(error)
 
 
 def _reply(call: Call, answer: Message | FoglineError) -> None:
