@@ -1,10 +1,9 @@
 """Who plays the parts of a pipeline: versions of models, resolved at each run, and Python steps."""
 
 import logging
-import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from fogline.runtime.interrupt import Interrupt
 from fogline.schema import Schema
 from fogline.tensors import Array
 from fogline_edge.serving.models import Entry, Models, NotLoaded
+from fogline_edge.serving.pipelines.claim import Claim
 from fogline_edge.serving.pipelines.counts import Stepwise
 from fogline_edge.serving.pipelines.stop import Stop
 from fogline_edge.serving.steps import PythonStep, find_step
@@ -23,14 +23,20 @@ MAX_LOADS = 8
 _LOG = logging.getLogger(__name__)
 
 
+class Look(NamedTuple):
+    """What can be seen of a component without holding it."""
+
+    schema: Schema
+    is_pipeline: bool
+
+
 class Held(Protocol):
     """A component that cannot go away until it is released."""
 
     schema: Schema
     version: str
 
-    @property
-    def is_pipeline(self) -> bool: ...
+    def look(self) -> Look: ...
 
     def run(
         self, arrays: Mapping[str, Array], outputs: Sequence[str], stop: Stop
@@ -50,8 +56,8 @@ class Part(Protocol):
             Unavailable: there is none, or it cannot be had in time.
         """
 
-    def peek(self) -> Schema | None:
-        """What it takes and gives, if it is in memory now."""
+    def peek(self) -> Look | None:
+        """What is there to play it now, in memory."""
 
 
 def part_of(component: Component, models: Models) -> Part:
@@ -72,40 +78,42 @@ class ModelPart:
     def hold(self, stop: Stop) -> "HeldModel":
         for _ in range(MAX_LOADS):
             try:
-                return HeldModel(self._models.acquire_component(self._name, self._version))
+                return HeldModel(self._acquire())
             except NotLoaded:
-                self._load(stop)
+                entry = self._load(stop)
             except NotFound as e:  # the caller asked for the pipeline, which is there
                 raise Unavailable(str(e)) from e
+            if entry is not None:
+                return HeldModel(entry)
         raise Unavailable(f"model {self._name} was loaded {MAX_LOADS} times and left memory again")
 
-    def peek(self) -> Schema | None:
+    def peek(self) -> Look | None:
         try:
-            return self._models.get_component(self._name, self._version).schema
+            served = self._models.get_component(self._name, self._version)
         except (NotFound, NotLoaded):
             return None
+        return Look(served.schema, isinstance(served.runner, Stepwise))
 
-    def _load(self, stop: Stop) -> None:
-        """Waits until the version is in memory, or the run should end."""
-        loaded = threading.Event()
-        problems: list[FoglineError] = []
+    def _acquire(self) -> Entry:
+        return self._models.acquire_component(self._name, self._version)
 
-        def told(problem: FoglineError | None) -> None:
-            if problem is not None:
-                problems.append(problem)
-            loaded.set()
-
-        key = stop.begin(loaded.set)
+    def _load(self, stop: Stop) -> Entry | None:
+        """Waits until the version is in memory, or the run should end; None if it left again."""
+        claim = Claim(self._acquire)
+        key = stop.begin(claim.wake)
         try:
-            self._models.demand(self._name, self._version, told)
-            loaded.wait()
+            self._models.demand(self._name, self._version, claim.told)
+            entry, problem = claim.wait()
         finally:
             stop.over(key)
+        if entry is not None:
+            return entry
         stop.check(f"model {self._name}")
-        if problems:
-            raise problems[0]
         if stop.terminate:
             raise Unavailable(f"model {self._name}: not needed any more")
+        if problem is not None and not isinstance(problem, NotLoaded):
+            raise problem
+        return None
 
 
 class HeldModel:
@@ -118,9 +126,8 @@ class HeldModel:
         self.schema = entry.served.schema
         self.version = str(entry.served.version)
 
-    @property
-    def is_pipeline(self) -> bool:
-        return isinstance(self._entry.served.runner, Stepwise)
+    def look(self) -> Look:
+        return Look(self.schema, isinstance(self._entry.served.runner, Stepwise))
 
     def run(
         self, arrays: Mapping[str, Array], outputs: Sequence[str], stop: Stop
@@ -144,13 +151,15 @@ class StepPart:
         self._step = step
         self.schema = Schema(inputs=tuple(step.inputs), outputs=tuple(step.outputs))
         self.version = split_version(ref)[1]
-        self.is_pipeline = False
 
     def hold(self, stop: Stop) -> "StepPart":  # noqa: ARG002 - it is there
         return self
 
-    def peek(self) -> Schema:
-        return self.schema
+    def peek(self) -> Look:
+        return self.look()
+
+    def look(self) -> Look:
+        return Look(self.schema, is_pipeline=False)
 
     def run(
         self,

@@ -6,7 +6,7 @@ from fogline.errors import InvalidInput, Unavailable, Unsupported
 from fogline.pipeline import Pipeline, pipeline_misfit
 from fogline.runtime.interrupt import Interrupt
 from fogline.schema import Schema
-from fogline_edge.serving.pipelines.components import Held, Part
+from fogline_edge.serving.pipelines.components import Held, Look, Part
 from fogline_edge.serving.pipelines.stop import Stop
 
 
@@ -35,7 +35,7 @@ class Fitting:
             InvalidInput: they do not fit; the text names step, tensor, expected and got.
             Unsupported: one is a pipeline itself.
         """
-        schemas = self._held(Stop(interrupt))
+        schemas = self._loaded(Stop(interrupt))
         misfit = pipeline_misfit(self._pipeline, schemas)
         if misfit:
             raise InvalidInput(f"{self._label}: {misfit}")
@@ -50,9 +50,11 @@ class Fitting:
         """
         if self._fitting.get(part) is held.schema:
             return
-        if held.is_pipeline:
+        if held.look().is_pipeline:
             raise Unavailable(f"{self._ref(part)} is a pipeline now; pipelines are not nested")
-        schemas = {**self._fitting, **self._peeked(), part: held.schema}
+        looks = {key: look for key, p in self._parts.items() if (look := p.peek()) is not None}
+        there = {key: look.schema for key, look in looks.items()}
+        schemas = {**self._fitting, **there, part: held.schema}
         misfit = pipeline_misfit(self._pipeline, schemas, is_complete=False)
         if misfit:
             raise Unavailable(
@@ -61,28 +63,30 @@ class Fitting:
         with self._lock:
             self._fitting = schemas
 
-    def _peeked(self) -> dict[str, Schema]:
-        found = ((key, part.peek()) for key, part in self._parts.items())
-        return {key: schema for key, schema in found if schema is not None}
-
-    def _held(self, stop: Stop) -> dict[str, Schema]:
+    def _loaded(self, stop: Stop) -> dict[str, Schema]:
         found: dict[str, Schema] = {}
         for key, part in self._parts.items():
             try:
-                held = part.hold(stop)
+                look = part.peek() or _held_look(part, stop)
             except Unavailable as e:
                 stop.check(self._label)
                 if key in self._optional:
                     continue
                 raise Unavailable(f"{self._label}, component {key!r}: {e}") from e
-            held.release(failed=False)
-            if held.is_pipeline:
+            if look.is_pipeline:
                 raise Unsupported(
                     f"{self._label}, component {key!r}: {self._ref(key)} is a pipeline; pipelines "
                     "are not nested"
                 )
-            found[key] = held.schema
+            found[key] = look.schema
         return found
 
     def _ref(self, part: str) -> str:
         return self._pipeline.components[part].ref
+
+
+def _held_look(part: Part, stop: Stop) -> Look:
+    """Brings a component into memory for a look. Raises as `Part.hold`."""
+    held = part.hold(stop)
+    held.release(failed=False)
+    return held.look()
