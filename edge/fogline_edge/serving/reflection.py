@@ -113,9 +113,17 @@ class Reflection:
 
     def _file_of(self, symbol: str) -> FileDescriptor:
         try:
-            return self._file(self._pool.FindFileContainingSymbol(symbol).name)
+            return self._file(self._name_of_file(symbol))
         except (KeyError, NotFound):
             raise NotFound(f"no symbol {symbol[:200]!r}") from None
+
+    def _name_of_file(self, symbol: str) -> str:
+        """Raises `KeyError` for an unknown symbol; the pool itself knows no methods."""
+        service, _, method = symbol.rpartition(".")
+        if service in self._services:
+            found = self._pool.FindServiceByName(service)
+            return str(found.methods_by_name[method].containing_service.file.name)
+        return str(self._pool.FindFileContainingSymbol(symbol).name)
 
     def _check_message(self, name: str) -> None:
         try:
