@@ -38,7 +38,7 @@ from fogline_edge.serving import NullObserver, Observation, Observer, ServedMode
 
 ROUNDS = 7
 REQUESTS = 8192
-BESIDE_S = 0.7
+BESIDE_S = 0.5
 TOGETHER = (1, 8, 64)
 EVENT_US = 1_780_000_000_000_000
 

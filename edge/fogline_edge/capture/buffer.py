@@ -12,7 +12,7 @@ STACK_BYTES = 600
 """Of an observation of one request: the objects around its arrays."""
 REQUEST_BYTES = 240
 """Of each one more: its id, its times."""
-OVERDUE = 4.0
+OVERDUE = 4
 """Times as much as is counted at once; then the capture thread is woken."""
 SHORTEST_WAIT_S = 0.005
 
@@ -45,7 +45,7 @@ class ObservationBuffer:
         config = self._config
         requests = len(observation.rows)
         size = array_bytes + STACK_BYTES + REQUEST_BYTES * (requests - 1)
-        rows = sum(observation.rows) if observation.error is None else 0
+        rows = 0 if observation.error else sum(observation.rows)
         with self._lock:
             if rows:
                 self._counter.add_rows(rows)
@@ -59,7 +59,10 @@ class ObservationBuffer:
             self._waiting.append(observation)
             self._requests += requests
             self._bytes += size
-            if self._is_overdue or self.fill < OVERDUE:
+            if self._is_overdue or (
+                self._requests < OVERDUE * config.drain_requests
+                and self._bytes < OVERDUE * config.drain_bytes
+            ):
                 return False
             self._is_overdue = True
             return True

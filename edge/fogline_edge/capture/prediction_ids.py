@@ -128,29 +128,50 @@ class PredictionIds:
             rows: Rows of each request.
             classes: Predicted class of each row, those of the first request first; or none.
         """
+        keyed = self._keyed.copy
         parts: list[bytes] = []
-        pack, keyed = _REQUEST.pack, self._keyed.copy
-        bits = head.bits if classes else 0
-        row = 0
-        for when, taken, serial in zip(event_us, rows, self._serial, strict=False):
-            number, start, size = 0, head.plain, 1
-            if bits and 0 < bits * taken <= MAX_PREDICTION_BITS:
-                start = head.carrying
-                number = classes[row] if taken == 1 else _joined(classes[row : row + taken], bits)
-                size = (bits * taken + 7) // 8
-            row += taken
-            body = pack(start, when, taken, serial >> 32, serial & 0xFFFFFFFF, number & 0xFF)
-            if size > 1:
-                body += (number >> 8).to_bytes(3 if size <= 4 else 6, "little")
-            code = keyed()
+        add = parts.append
+        for body in self._bodies(head, event_us, rows, classes):
+            code = keyed()  # the key's own block is hashed once, not for each id
             code.update(body)
-            parts += (body, code.digest())
+            add(body)
+            add(code.digest())
         # Each id's length divides by three, so all are written as base64 in one go.
         text = b2a_base64(b"".join(parts), newline=False).translate(_URL_SAFE).decode("ascii")
         if len(text) == _SHORT_CHARS * len(rows):
             return [text[at : at + _SHORT_CHARS] for at in range(0, len(text), _SHORT_CHARS)]
         ends = accumulate(((len(b) + _MAC_BYTES) * 4 // 3 for b in parts[::2]), initial=0)
         return [text[start:end] for start, end in pairwise(ends)]
+
+    def _bodies(
+        self,
+        head: IdHead,
+        event_us: Sequence[int],
+        rows: Sequence[int],
+        classes: Sequence[int],
+    ) -> list[bytes]:
+        """What stands before the codes."""
+        pack = _REQUEST.pack
+        bits = head.bits if classes else 0
+        if 0 < bits <= 8 and rows.count(1) == len(rows):  # as nearly all requests are
+            return [
+                pack(head.carrying, when, 1, serial >> 32, serial & 0xFFFFFFFF, place)
+                for when, place, serial in zip(event_us, classes, self._serial, strict=False)
+            ]
+        bodies = []
+        row = 0
+        for when, taken, serial in zip(event_us, rows, self._serial, strict=False):
+            number, start, size = 0, head.plain, 1
+            if 0 < bits * taken <= MAX_PREDICTION_BITS:
+                start = head.carrying
+                number = _joined(classes[row : row + taken], bits)
+                size = (bits * taken + 7) // 8
+            row += taken
+            body = pack(start, when, taken, serial >> 32, serial & 0xFFFFFFFF, number & 0xFF)
+            if size > 1:
+                body += (number >> 8).to_bytes(3 if size <= 4 else 6, "little")
+            bodies.append(body)
+        return bodies
 
     def read(self, text: str) -> PredictionId:
         """What `text` says.
@@ -175,7 +196,7 @@ class PredictionIds:
         return _unpacked(body, mac)
 
     def _code(self, body: bytes) -> bytes:
-        code = self._keyed.copy()  # the key's own block is hashed once, not for each id
+        code = self._keyed.copy()
         code.update(body)
         return code.digest()
 

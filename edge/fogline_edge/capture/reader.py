@@ -106,8 +106,13 @@ class Reader:
         if observation.error is not None:
             observation.inputs = observation.outputs = {}
             return 0
-        observation.inputs, taken = hold(self._kept("inputs", observation.inputs))
-        observation.outputs, given = hold(self._kept("outputs", observation.outputs))
+        inputs, outputs = observation.inputs, observation.outputs
+        if not inputs.keys() <= self._whole["inputs"]:
+            inputs = self._kept("inputs", inputs)
+        if not outputs.keys() <= self._whole["outputs"]:
+            outputs = self._kept("outputs", outputs)
+        observation.inputs, taken = hold(inputs)
+        observation.outputs, given = hold(outputs)
         return taken + given
 
     def is_sampled(self, side: Side, name: str, tensor: Array) -> bool:
@@ -119,8 +124,6 @@ class Reader:
 
     def _kept(self, side: Side, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
         whole = self._whole[side]
-        if arrays.keys() <= whole:
-            return arrays
         return {
             n: a
             for n, a in arrays.items()

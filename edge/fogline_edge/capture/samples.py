@@ -119,7 +119,7 @@ class _Parts:
         self._tensors: dict[tuple[Side, str], list[Array]] = {key: [] for key in keys}
         self._ids: list[str] = []
         self._event_us: list[int] = []
-        self._row_in_request: list[int] = []
+        self._row_in_request: list[NDArray[np.int64]] = []
         self._probability: list[NDArray[np.float64]] = []
 
     def add(
@@ -133,11 +133,12 @@ class _Parts:
             self._tensors[key].append(tensor if len(tensor) == len(places) else tensor[places])
         self._probability.append(probability)
         ends = list(accumulate(stack.rows))
-        for place in places.tolist():
-            request = bisect_right(ends, place)
-            self._ids.append(stack.prediction_ids[request])
-            self._event_us.append(stack.event_us[request])
-            self._row_in_request.append(place - ends[request] + stack.rows[request])
+        owners = [bisect_right(ends, place) for place in places.tolist()]
+        ids, event_us, rows = stack.prediction_ids, stack.event_us, stack.rows
+        self._ids += [ids[i] for i in owners]
+        self._event_us += [event_us[i] for i in owners]
+        first_rows = [ends[i] - rows[i] for i in owners]
+        self._row_in_request.append(places - first_rows)
 
     def to_block(self, schema: Schema, policy: str) -> SampleBlock:
         return SampleBlock(
@@ -145,7 +146,7 @@ class _Parts:
             # Copies in any case: what is kept for long must not hold messages.
             tensors={key: np.concatenate(arrays) for key, arrays in self._tensors.items()},
             prediction_ids=tuple(self._ids),
-            row_in_request=np.array(self._row_in_request, dtype=np.int64),
+            row_in_request=np.concatenate(self._row_in_request),
             event_us=np.array(self._event_us, dtype=np.int64),
             probability=np.concatenate(self._probability),
             policy=policy,
@@ -165,7 +166,7 @@ def to_messages(scope: Scope, block: SampleBlock, max_bytes: int) -> Iterator[by
     """Serialized `Samples`, none longer than `max_bytes`; one row that is longer is left out."""
     # Cut by a guess first: building and measuring one message of everything, again for each half
     # of it, would hold up for milliseconds whoever else needs the interpreter.
-    step = max(1, block.rows * max_bytes // (2 * max(1, block.size_bytes)))
+    step = max(1, block.rows * max_bytes // max(1, block.size_bytes))
     for start in range(0, block.rows, step):
         yield from _split(scope, block.part(slice(start, start + step)), max_bytes)
 
