@@ -16,7 +16,7 @@ from fogline.wire.open_inference_pb2 import ModelInferRequest, ModelInferRespons
 from fogline.wire.services import METHODS
 from fogline.wire.status import Status, status_of
 from fogline_edge.serving import Call, Endpoint, Front
-from fogline_edge.serving.calls import FrontCounts, OnReady, Peer
+from fogline_edge.serving.calls import FrontCounts, OnReady, Peer, nothing
 from tests import models
 from tests.serving import INFER, Notebook, models_of, served_model, server_of
 
@@ -65,8 +65,11 @@ class PollingFront:
         self.on_ready: OnReady | None = None
         self.is_drained = False
 
-    def start(self, on_ready: OnReady) -> tuple[Endpoint, ...]:
+    def start(
+        self, on_ready: OnReady, on_written: Callable[[], None] = nothing
+    ) -> tuple[Endpoint, ...]:
         self.on_ready = on_ready
+        self.on_written = on_written
         return (Endpoint(address=Address("127.0.0.1", 1)),)
 
     def drain(self, grace_s: float) -> None:
@@ -79,6 +82,7 @@ class PollingFront:
         ready: list[Call] = list(calls)
         assert self.on_ready is not None
         self.on_ready(ready)
+        self.on_written()
 
 
 @pytest.fixture(scope="module")

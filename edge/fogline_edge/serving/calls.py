@@ -158,11 +158,22 @@ class FrontCounts:
     """Beyond a bound on calls or bytes."""
 
 
+def nothing() -> None:
+    """Does nothing."""
+
+
 class Front(Protocol):
     """What listens; starts once."""
 
-    def start(self, on_ready: OnReady) -> tuple[Endpoint, ...]:
+    def start(
+        self, on_ready: OnReady, on_written: Callable[[], None] = nothing
+    ) -> tuple[Endpoint, ...]:
         """Listens and hands calls over; returns one endpoint for each listener, in their order.
+
+        Args:
+            on_ready: Gets the calls of each poll.
+            on_written: Called after each `on_ready`, on its thread, when the answers that it made
+                are on their way: for what nobody waits for.
 
         Raises:
             Conflict: an address cannot be listened on.

@@ -4,6 +4,7 @@ The hot path of the server: whatever is here is paid for by each request, or by 
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -23,6 +24,9 @@ from fogline_edge.serving.shadows import Shadowed, Shadows
 from fogline_edge.serving.statistics import Statistics
 
 _LOG = logging.getLogger(__name__)
+
+_Answered = tuple[Ran, list[int], list[int], Sequence[str], float, int]
+"""A run; of its requests rows, event times and prediction ids; when, and how many failed."""
 
 
 class Inference:
@@ -46,12 +50,15 @@ class Inference:
         self._regions = regions
         self._scheduler = Scheduler(self._complete, clock=clock, config=config)
         self._shadows = Shadows(models, shadowed)
+        self._answered: deque[_Answered] = deque()
+        """Runs whose answers are made, and of which nobody has been told."""
         self.flush = self._scheduler.flush
         """To be called after the last `begin` of a poll."""
 
     def close(self) -> None:
         """Runs what waits, and ends all threads."""
         self._scheduler.close()
+        self.settle()
         self._shadows.close()
 
     def begin(self, call: Call, arrived: float, arrived_us: int) -> None:
@@ -116,6 +123,7 @@ class Inference:
         except FoglineError as e:
             call.fail(e)
         self.flush()
+        self.settle()
 
     # ------------------------------------------------------------------ answers
 
@@ -140,23 +148,35 @@ class Inference:
                 job.call.fail(_explained(ran.error, job))
         encoded = self._clock.monotonic()
         entry.release(len(jobs), failures)
-        latency_us = [int((encoded - job.arrived) * 1e6) for job in jobs]
-        self._statistics.record(
-            ran, sum(rows), latency_us, encoded, 0 if ran.error is not None else failures
-        )
-        self._tell(
-            Observation(
-                entry.served,
-                ran.inputs,
-                ran.outputs,
-                rows,
-                event_us,
-                ids,
-                latency_us,
-                ran.error,
+        self._answered.append((ran, rows, event_us, ids, encoded, failures))
+        if not ran.is_flushed:
+            self.settle()
+
+    def settle(self) -> None:
+        """Counts what was answered and tells the observer: what no answer waits for."""
+        answered = self._answered
+        while answered:
+            try:
+                ran, rows, event_us, ids, encoded, failures = answered.popleft()
+            except IndexError:  # another thread was faster
+                return
+            latency_us = [int((encoded - job.arrived) * 1e6) for job in ran.jobs]
+            self._statistics.record(
+                ran, sum(rows), latency_us, encoded, 0 if ran.error is not None else failures
             )
-        )
-        self._shadows.follow(ran)
+            self._tell(
+                Observation(
+                    ran.jobs[0].served,
+                    ran.inputs,
+                    ran.outputs,
+                    rows,
+                    event_us,
+                    ids,
+                    latency_us,
+                    ran.error,
+                )
+            )
+            self._shadows.follow(ran)
 
     def _answer(self, ran: Ran, ids: Sequence[str]) -> int:
         """Sends every answer; returns how many turned out to be errors."""

@@ -94,9 +94,12 @@ class Ran:
         started: When the stack was begun, monotonic seconds.
         joined: When its inputs were there, and the model was run.
         ended: When that was over.
+        is_flushed: It was run by `Scheduler.flush`, whose thread has answers to write.
     """
 
-    __slots__ = ("ended", "error", "inputs", "jobs", "joined", "outputs", "started")
+    __slots__ = (
+        "ended", "error", "inputs", "is_flushed", "jobs", "joined", "outputs", "started",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -107,6 +110,8 @@ class Ran:
         started: float,
         joined: float,
         ended: float,
+        *,
+        is_flushed: bool = False,
     ) -> None:
         self.jobs = jobs
         self.inputs = inputs
@@ -115,6 +120,7 @@ class Ran:
         self.started = started
         self.joined = joined
         self.ended = ended
+        self.is_flushed = is_flushed
 
 
 Complete = Callable[[Ran], None]

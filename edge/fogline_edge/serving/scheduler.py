@@ -40,14 +40,13 @@ class Lanes:
         self.loop_rows = loop_rows(plan, config.loop_run_us)
         self.loop_stack = min(plan.max_stack, max(1, self.loop_rows))
         """Rows of one run in `flush`."""
-        most = config.max_queued
-        if queue is not None and queue.max_queued:
-            most = min(most, queue.max_queued)
+        said = queue or QueuePolicy()
         self.pool = Lane(
             max_rows=max(1, plan.max_stack),
-            max_queued=most,
+            max_queued=min(config.max_queued, said.max_queued or config.max_queued),
             row_us=plan.one_row_us,
             max_delay_s=plan.max_delay_us * 1e-6,
+            max_running=said.max_running,
         )
 
 
@@ -215,7 +214,16 @@ class Scheduler:
         except Exception as e:  # a fault of ours must still be told, or the calls would never end
             _LOG.exception("run failed", extra={"model": served.label})
             error = FoglineError(f"internal error ({type(e).__name__})")
-        return Ran(jobs, inputs, outputs, error, now, joined, self._clock.monotonic())
+        return Ran(
+            jobs,
+            inputs,
+            outputs,
+            error,
+            now,
+            joined,
+            self._clock.monotonic(),
+            is_flushed=flight is None,
+        )
 
     def _end_given_up(self, jobs: Sequence[Job], now: float) -> None:
         for job in jobs:

@@ -135,7 +135,7 @@ class Server:
             Conflict: an address cannot be listened on.
         """
         sys.setswitchinterval(self.config.switch_interval_s)
-        endpoints = self._front.start(self._service.handle)
+        endpoints = self._front.start(self._service.handle, self._service.settle)
         _LOG.info("listening", extra={"grpc": ", ".join(map(str, endpoints))})
         return endpoints
 

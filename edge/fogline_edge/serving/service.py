@@ -86,6 +86,13 @@ class Service:
         except Exception:  # the front must go on
             _LOG.exception("flush failed")
 
+    def settle(self) -> None:
+        """Does what can wait until the answers of a poll are on their way; never raises."""
+        try:
+            self._inference.settle()
+        except Exception:  # the front must go on
+            _LOG.exception("not settled")
+
     def _route(self, call: Call) -> None:
         converse = self._conversations.get(call.method)
         if converse is not None:

@@ -19,7 +19,16 @@ from fogline.addresses import Address
 from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput, Unavailable
 from fogline.wire.services import METHODS
 from fogline.wire.status import status_of
-from fogline_edge.serving.calls import Endpoint, FrontCounts, Listener, OnReady, Peer, Tls
+from fogline_edge.serving.calls import (
+    Call,
+    Endpoint,
+    FrontCounts,
+    Listener,
+    OnReady,
+    Peer,
+    Tls,
+    nothing,
+)
 from fogline_edge.serving.front.body import Take
 from fogline_edge.serving.front.config import FrontConfig
 from fogline_edge.serving.front.grpc import details_of, join_metadata
@@ -245,13 +254,20 @@ class GrpcioFront:
         self._server: Any = None
         self._handlers: _Handlers | None = None
 
-    def start(self, on_ready: OnReady) -> tuple[Endpoint, ...]:
-        """See `Front.start`."""
+    def start(
+        self, on_ready: OnReady, on_written: Callable[[], None] = nothing
+    ) -> tuple[Endpoint, ...]:
+        """See `Front.start`; an answer is written when its thread has come back from both."""
+
+        def take(calls: Sequence[Call]) -> None:
+            on_ready(calls)
+            on_written()
+
         for (
             one
         ) in self._listeners:  # all of them first: grpcio does not let go of what it has bound
             check_free(one.address, take_over=self._config.take_over)
-        self._handlers = _Handlers(on_ready)
+        self._handlers = _Handlers(take)
         self._server = grpc.server(
             self._threads,
             handlers=(self._handlers,),

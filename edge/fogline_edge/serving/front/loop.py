@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from fogline_edge.serving.calls import Endpoint, FrontCounts, Listener, OnReady
+from fogline_edge.serving.calls import Endpoint, FrontCounts, Listener, OnReady, nothing
 from fogline_edge.serving.front import tls
 from fogline_edge.serving.front.accept import Connections
 from fogline_edge.serving.front.config import FrontConfig
@@ -46,12 +46,14 @@ class Http2Front:
         self._make_loop = make_loop
         self._running: _Running | None = None
 
-    def start(self, on_ready: OnReady) -> tuple[Endpoint, ...]:
+    def start(
+        self, on_ready: OnReady, on_written: Callable[[], None] = nothing
+    ) -> tuple[Endpoint, ...]:
         """See `Front.start`."""
         contexts = [tls.context_of(one.tls) if one.tls else None for one in self._listeners]
         bound = bind_all(self._listeners, self._config)
         loop = self._make_loop()
-        connections = Connections(loop, Poll(loop, on_ready, self._config))
+        connections = Connections(loop, Poll(loop, on_ready, on_written, self._config))
         self._running = _Running(loop, connections, bound)
         for one, context in zip(bound, contexts, strict=True):
             connections.listen(one, context)

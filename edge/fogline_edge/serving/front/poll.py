@@ -59,7 +59,13 @@ class Loop(Protocol):
 class Poll:
     """Collects, hands over, and has everything written."""
 
-    def __init__(self, loop: Loop, on_ready: OnReady, config: FrontConfig) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        on_ready: OnReady,
+        on_written: Callable[[], None],
+        config: FrontConfig,
+    ) -> None:
         self.config = config
         self.ready: list[Any] = []
         """Calls that became ready in this poll."""
@@ -77,6 +83,7 @@ class Poll:
         """When this poll began, in seconds of the loop's clock."""
         self._loop = loop
         self._on_ready = on_ready
+        self._on_written = on_written
         self._thread = 0
         self._dirty: list[Writer] = []
         self._later: deque[Callable[[], None]] = deque()
@@ -129,7 +136,8 @@ class Poll:
         self._is_scheduled = False
         has_given = bool(self.takes) and self._give()
         calls: list[Call] = self.ready
-        if calls or has_given:
+        hands_over = has_given or bool(calls)
+        if hands_over:
             self.ready = []
             if self.has_dropped:
                 self.has_dropped = False
@@ -138,6 +146,8 @@ class Poll:
         dirty, self._dirty = self._dirty, []
         for writer in dirty:
             writer.pump()
+        if hands_over:
+            self._on_written()
         if self.takes:
             self.begin()
         next_at = self.deadlines.next_at()
