@@ -10,13 +10,15 @@ from fogline.runtime.interrupt import Interrupt, Watchdog
 from fogline.schema import Schema
 from fogline.tensors import Array
 from fogline_edge.serving.models import Models
+from fogline_edge.serving.pipelines.board import Board
 from fogline_edge.serving.pipelines.branches import Branches
 from fogline_edge.serving.pipelines.components import part_of
 from fogline_edge.serving.pipelines.counts import StepCounts, StepTally
 from fogline_edge.serving.pipelines.crew import Crew
 from fogline_edge.serving.pipelines.fitting import Fitting
+from fogline_edge.serving.pipelines.forms import difference, fits
 from fogline_edge.serving.pipelines.layout import Layout
-from fogline_edge.serving.pipelines.run import Run, difference, fits
+from fogline_edge.serving.pipelines.run import Run
 from fogline_edge.serving.pipelines.stop import Stop
 
 
@@ -136,15 +138,16 @@ class PipelineRunner:
         crew = Crew(self._parts, course.uses, self._fitting, stop)
         run = Run(
             self._layout,
+            Board(self._layout.constants, arrays, rows, course.readers),
             crew,
-            self._tallies,
+            tallies=self._tallies,
             stop=stop,
             branches=self._branches,
             clock=self._clock,
             label=self._label,
         )
         try:
-            return run.run(arrays, rows, course, wanted)
+            return run.run(course, wanted)
         finally:
             crew.release()
 
