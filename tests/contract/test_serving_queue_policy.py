@@ -67,6 +67,25 @@ def test_no_more_requests_wait_than_the_model_lets(tmp_path: Path) -> None:
             call.cancel()
 
 
+def test_no_more_runs_of_a_model_go_on_than_it_lets(tmp_path: Path) -> None:
+    path = models.save_slow_loop(tmp_path / "m.onnx")
+    alone = dataclasses.replace(served_model(path), queue=QueuePolicy(max_running=1))
+    other = served_model(path, "other")
+    with (
+        running(models_of(alone, other), config=ServingConfig(max_running=2)) as address,
+        raw_channel(address) as channel,
+    ):
+        endless = loop(10_000_000).SerializeToString()
+        first = channel.channel.unary_unary(INFER).future(endless)
+        # Of two places one stays free, for others' requests alone.
+        assert wait_until(lambda: fault(channel, loop(1, 200_000)) != "", timeout_s=20)
+        request = loop(1)
+        request.model_name = "other"
+        assert fault(channel, request) == ""
+        first.cancel()
+        assert wait_until(lambda: fault(channel, loop(1, 1_000_000)) == "", timeout_s=20)
+
+
 def test_a_priority_that_there_is_not_is_the_default() -> None:
     policy = QueuePolicy(priorities=3, default_priority=2)
     assert [policy.priority(asked) for asked in (0, 1, 3, 4)] == [2, 1, 3, 2]

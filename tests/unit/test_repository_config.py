@@ -82,7 +82,7 @@ def test_a_whole_configuration_is_read() -> None:
     assert (made.threads, made.arena, made.optimize) == (2, True, False)
     assert made.bounds == {"x": (0, 9.5)}
     assert made.queue == QueuePolicy(
-        max_queued=7, timeout_us=20_000, priorities=3, default_priority=2
+        max_queued=7, max_running=2, timeout_us=20_000, priorities=3, default_priority=2
     )
 
 
@@ -180,7 +180,9 @@ def test_what_is_not_served_is_refused_by_name_and_line(text: str, words: str) -
             "99000000 is above 10000000",
         ),
         ("dynamic_batching { priority_levels: 3 }", "default priority 0 is none of 1 to 3"),
-        ("dynamic_batching { priority_levels: 1000000 }", "dynamic_batching: Expected `int` <= 64"),
+        ("dynamic_batching { priority_levels: 1000000 }", "dynamic_batching.*Expected `int` <= 64"),
+        ("instance_group { count: 1000000 }", "instance_group: Expected `int` <= 1024"),
+        ("instance_group { count: -1 }", "instance_group: Expected `int` >= 0"),
         (
             "parameters { key: 'intra_op_thread_count' value { string_value: 'all' } }",
             "'all' threads",

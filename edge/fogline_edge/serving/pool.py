@@ -143,7 +143,7 @@ class Pool:
         best: Lane | None = None
         soonest: float | None = None
         for lane in self._lanes:
-            if not lane.queued:
+            if not lane.queued or lane.is_busy:
                 continue
             wait_s = 0.0 if self._closing else lane.ready_in_s(now)
             if wait_s > 0:

@@ -1,4 +1,4 @@
-"""How requests of one model may wait, where its own declaration says so."""
+"""How requests of one model may wait and run, where its own declaration says so."""
 
 from typing import Annotated
 
@@ -16,6 +16,9 @@ class QueuePolicy(Record, frozen=True, kw_only=True):
 
     max_queued: Annotated[int, Meta(ge=0)] = 0
     """Most requests that wait; 0: the server's own bound, which is never exceeded."""
+    max_running: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """Runs that go on at once; 0: as many as the server lets. Runs on the front's own thread go
+    one after the other anyway."""
     timeout_us: Annotated[int, Meta(ge=0, le=86_400_000_000)] = 0
     """How long a request may take that does not say so itself, microseconds; 0: the server's."""
     is_timeout_fixed: bool = False

@@ -57,7 +57,7 @@ class ServedModel:
     platform: str = ONNXRUNTIME
     """What runs it, as clients are told."""
     queue: QueuePolicy | None = None
-    """How its requests may wait; None: as the server has it."""
+    """How its requests may wait and run; None: as the server has it."""
     variant: str = ""
     digest: str = ""
     """SHA-256 of the version's manifest; empty for a bare model file."""

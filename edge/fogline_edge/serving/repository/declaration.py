@@ -209,12 +209,13 @@ def _queue(config: ConfigFile) -> QueuePolicy:
     timeout_us = policy.default_timeout_microseconds
     plain = {
         "max_queued": policy.max_queue_size,
+        "max_running": sum(group.count for group in config.message.instance_group),
         "timeout_us": timeout_us,
         "is_timeout_fixed": bool(timeout_us) and not policy.allow_timeout_override,
         "priorities": batching.priority_levels,
         "default_priority": batching.default_priority_level,
     }
-    return convert(plain, QueuePolicy, f"{config.where(('dynamic_batching',))}: dynamic_batching")
+    return convert(plain, QueuePolicy, f"{config.path}: dynamic_batching or instance_group")
 
 
 def _warmups(config: ConfigFile) -> tuple[Warmup, ...]:

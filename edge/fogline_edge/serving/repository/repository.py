@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from fogline.errors import Conflict, FoglineError, NotFound, Unavailable
+from fogline.errors import Conflict, Exhausted, FoglineError, NotFound, Unavailable
 from fogline.wire.model_config_pb2 import ModelConfig
 from fogline_edge.serving.loading import Loading, source_of
 from fogline_edge.serving.models import Models, Then
@@ -22,6 +22,9 @@ from fogline_edge.serving.residency import Residency, Source
 from fogline_edge.serving.residency.worker import Worker
 from fogline_edge.serving.shelf import Shelf, holds_pipeline, waited
 from fogline_edge.serving.versions import VersionState, VersionStatus
+
+MAX_WAITING = 64
+"""Loads and unloads that callers may have waiting."""
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_S = 10.0
@@ -61,6 +64,7 @@ class Repository:
         self._faults: dict[str, str] = {}
         """By name: why a model is not there as it lies in the folder."""
         self._worker = Worker("repository")
+        self._waiting = 0
 
     def start(self, names: Sequence[str] | None = None) -> Mapping[str, FoglineError]:
         """Loads these models, or all; returns those that could not be, and why.
@@ -197,10 +201,16 @@ class Repository:
                 f"model {name[:80]!r} is not loaded or unloaded by callers: the server was started "
                 "without --model-control explicit"
             )
+        with self._lock:
+            if self._waiting >= MAX_WAITING:
+                raise Exhausted(f"{MAX_WAITING} loads and unloads wait already; try again later")
+            self._waiting += 1
         if not self._worker.post(partial(self._told, name, work, then)):
             raise Unavailable("the server is stopping")
 
     def _told(self, name: str, work: Callable[[], None], then: Then) -> None:
+        with self._lock:
+            self._waiting -= 1
         try:
             work()
         except FoglineError as e:

@@ -107,7 +107,7 @@ FIELDS: Mapping[str, Row] = MappingProxyType(
         "instance_group.name": Row("ignored", "told to clients"),
         "instance_group.kind": Row("applies", "where to run", ("KIND_CPU",)),
         "instance_group.count": Row(
-            "ignored", "as many runs go on at once as the device has cores for"
+            "applies", "most runs at once; without it, as many as the device has cores for"
         ),
         "instance_group.rate_limiter": Row("refused", "there are no named resources"),
         "instance_group.gpus": Row("refused", _GPU),
