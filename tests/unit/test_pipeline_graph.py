@@ -245,6 +245,8 @@ def test_a_condition_that_says_nothing_or_too_much_is_refused(when: Plain, words
         ({"datatype": "BYTES", "shape": [1], "values": [1]}, "value 0 is no BYTES"),
         ({"datatype": "BOOL", "shape": [1], "values": [1]}, "value 0 is no BOOL"),
         ({"datatype": "FP32", "shape": [1], "values": [True]}, "value 0 is no FP32"),
+        ({"datatype": "FP32", "shape": [2], "values": [1, 1e39]}, "value 1 is no FP32"),
+        ({"datatype": "FP16", "shape": [1], "values": [70000]}, "value 0 is no FP16"),
     ],
 )
 def test_a_constant_holds_exactly_what_it_says(constant: Plain, words: str) -> None:

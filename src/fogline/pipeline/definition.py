@@ -132,4 +132,4 @@ def _check_constants(pipeline: Pipeline) -> None:
 
 
 def _listed(output: Output) -> str:
-    return ", ".join(alternatives(output.source))
+    return ", ".join(alternatives(output.source))[:400]

@@ -70,7 +70,8 @@ def topological_order(steps: Steps) -> tuple[str, ...]:
         return tuple(TopologicalSorter(waits).static_order())
     except CycleError as e:
         names = list(reversed(e.args[1]))
-        raise ValueError(f"the steps {' -> '.join(names)} wait for each other") from None
+        text = " -> ".join(names if len(names) <= 16 else [*names[:15], "...", names[-1]])
+        raise ValueError(f"the steps {text} wait for each other") from None
 
 
 def needed_steps(sources: Iterable[Source], steps: Steps) -> set[str]:
@@ -96,24 +97,25 @@ class Coverage:
     def __init__(self, steps: Steps, order: Sequence[str]) -> None:
         self._steps = steps
         self._sure: set[str] = set()
+        self._sure_but_unless: set[str] = set()
         self._split: set[str] = set()
         for name in order:
             step = steps[name]
-            if self._has_sure_inputs(step) and not step.unless:
-                self._sure.add(name)
+            inputs = step.inputs.values()
+            if step.when is None and not step.optional and all(map(self.is_sure, inputs)):
+                (self._sure_but_unless if step.unless else self._sure).add(name)
             if self._may_split(step):
                 self._split.add(name)
 
     def is_sure(self, source: Source) -> bool:
         """Whether the tensor is there for every row of every request."""
         names = [split_ref(ref)[0] for ref in alternatives(source)]
-        for name in names:
-            if name not in self._steps or name in self._sure:
-                return True
-            step = self._steps[name]
-            if step.unless and set(step.unless) <= set(names) and self._has_sure_inputs(step):
-                return True
-        return False
+        return any(
+            name not in self._steps
+            or name in self._sure
+            or (name in self._sure_but_unless and set(self._steps[name].unless) <= set(names))
+            for name in names
+        )
 
     def may_hold_some_rows(self, source: Source) -> bool:
         """Whether the tensor may be there for some rows of a request and not for others."""
@@ -122,13 +124,6 @@ class Coverage:
 
     def may_run_on_some_rows(self, name: str) -> bool:
         return name in self._split
-
-    def _has_sure_inputs(self, step: Step) -> bool:
-        return (
-            step.when is None
-            and not step.optional
-            and all(self.is_sure(source) for source in step.inputs.values())
-        )
 
     def _may_split(self, step: Step) -> bool:
         return (

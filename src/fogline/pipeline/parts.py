@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+import numpy as np
 from msgspec import Meta, field
 
 from fogline.records import Record
@@ -193,7 +194,7 @@ def can_hold(datatype: str, value: Scalar) -> bool:
     if isinstance(value, bool | str):
         return False
     if kind == "f":
-        return True
+        return abs(value) <= float(np.finfo(DATATYPES[datatype]).max)
     if not isinstance(value, int):
         return False
     bits = 8 * DATATYPES[datatype].itemsize
