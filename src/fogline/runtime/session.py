@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from fogline.allocator import large_apart
 from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput, NotFound, Unsupported
 from fogline.runtime.interrupt import Interrupt, Watchdog
 from fogline.runtime.plan import ModelPlan
@@ -127,13 +128,14 @@ class Session:
         if not path.is_file():
             raise NotFound(f"{path}: no such file")
         try:
-            native = onnxruntime.InferenceSession(
-                str(path),
-                _options(plan),
-                providers=["CPUExecutionProvider"],
-                enable_fallback=0,  # it would print to stdout and load a second time
-                read_config_from_model=0,  # a file does not choose the options it is loaded with
-            )
+            with large_apart():
+                native = onnxruntime.InferenceSession(
+                    str(path),
+                    _options(plan),
+                    providers=["CPUExecutionProvider"],
+                    enable_fallback=0,  # it would print to stdout and load a second time
+                    read_config_from_model=0,  # a file does not choose what it is loaded with
+                )
         except (*_ERRORS, MemoryError) as e:
             raise _load_error(label, e) from None
         return cls(native, label, watchdog)
