@@ -301,6 +301,14 @@ qualify.main()
 """
 
 
+CHOOSING = """
+import ctypes, time
+from fogline.runtime import qualify
+qualify.better_trials = lambda *a: HOW
+qualify.main()
+"""
+
+
 def child_that_dies(how: str) -> list[str]:
     """The real child, with loading replaced by what ends it."""
     code = CRASHING.replace("HOW", how)
@@ -334,6 +342,24 @@ def test_what_a_library_prints_is_no_result(tmp_path: Path) -> None:
         command=child_that_dies("(print('result {}', flush=True), __import__('os')._exit(0))"),
     )
     assert found.reason == "crashed"
+
+
+@pytest.mark.parametrize(
+    "how", ["ctypes.string_at(0)", "1 / 0", "bytearray(600_000_000)", "time.sleep(60)"]
+)
+def test_what_ends_the_search_for_a_better_plan_is_no_reason_against_the_model(
+    tmp_path: Path, how: str
+) -> None:
+    code = CHOOSING.replace("HOW", how)
+    found = prove_variant(
+        bundle(tmp_path / "b", save_identity(tmp_path / "m.onnx")),
+        budgets=Budgets(memory_bytes=400 * MIB, timeout_s=4, effort=QUICK.effort),
+        command=[sys.executable, "-P", "-c", code],
+    )
+    assert found.is_accepted, found
+    assert found.plan is not None
+    assert (found.plan.placement, found.plan.max_stack) == ("loop", 1)
+    assert 0 < found.peak_memory_bytes < 400 * MIB
 
 
 def test_a_child_that_cannot_work_says_nothing_of_the_model(tmp_path: Path) -> None:

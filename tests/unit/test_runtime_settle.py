@@ -5,8 +5,7 @@ from msgspec.structs import replace
 
 from fogline.runtime.fingerprint import fingerprint, still_holding
 from fogline.runtime.plan import MemoryNeed, ModelPlan
-from fogline.runtime.settle import Ratio, Trial, alternatives, is_better, placement_of
-from fogline.runtime.stacking import StackReport
+from fogline.runtime.settle import Ratio, alternatives, is_better, placement_of
 from fogline.schema import Field
 
 MB = 2**20
@@ -33,16 +32,15 @@ def measured(us: float = 1000, anonymous: int = 20 * MB, **changes: object) -> M
     return replace(ModelPlan(placement="pool", one_row_us=us, memory=need), **changes)
 
 
-def tried(plan: ModelPlan, size: int = 20 * MB, free: int = 1000 * MB) -> list[tuple[bool, bool]]:
-    found = alternatives(Trial(plan=plan, stack=StackReport()), size, free)
-    return [(one.arena, one.prepack) for one in found]
+def tried(plan: ModelPlan, size: int = 20 * MB, free: int = 1000 * MB) -> list[dict[str, bool]]:
+    return [dict(change) for change in alternatives(plan, size, free)]
 
 
 def test_other_plans_are_tried_where_they_may_pay() -> None:
-    assert tried(measured()) == [(False, False), (True, True)]
-    assert tried(measured(us=20)) == [(False, False)]
+    assert tried(measured()) == [{"prepack": False}, {"arena": True}]
+    assert tried(measured(us=20)) == [{"prepack": False}]
     assert tried(measured(us=20), size=MB) == []
-    assert tried(measured(arena=True, prepack=False)) == [(True, True), (False, False)]
+    assert tried(measured(arena=True, prepack=False)) == [{"prepack": True}, {"arena": False}]
     assert tried(measured(), free=100 * MB) == []
 
 

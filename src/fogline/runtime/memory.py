@@ -1,6 +1,7 @@
 """What memory this process holds, as the kernel counts it, and what one model adds. Linux only."""
 
 import gc
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from fogline.runtime.plan import MemoryNeed
 
 _ROLLUP = Path("/proc/self/smaps_rollup")
 _STATUS = Path("/proc/self/status")
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = b"5"
 """Sets `VmHWM` to what is resident now (proc(5), clear_refs)."""
@@ -40,12 +44,37 @@ def held() -> Held:
     return Held(anonymous + found.get("Swap", 0), found["Rss"] - anonymous)
 
 
+def spare_bytes() -> int:
+    """What the machine could still give this process, and its control group lets it have."""
+    found = _kib(_MEMINFO.read_text(), "MemAvailable")
+    for folder in _groups():
+        with suppress(OSError, ValueError):  # "max", or a group without the memory controller
+            limit = int((folder / "memory.max").read_text())
+            found = min(found, limit - int((folder / "memory.current").read_text()))
+    return max(0, found)
+
+
 def own_peak_bytes() -> int:
     """Highest resident memory of this process, since its start or the last `Growth`."""
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith("VmHWM:"):
+    return _kib(_STATUS.read_text(), "VmHWM")
+
+
+def _kib(text: str, name: str) -> int:
+    """A line such as `VmHWM:  1234 kB`, in bytes."""
+    for line in text.splitlines():
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _groups() -> list[Path]:
+    """This process's control group and all that it is in (cgroups(7), version 2)."""
+    with suppress(OSError):
+        for line in _CGROUP.read_text().splitlines():
+            if line.startswith("0::"):
+                own = _CGROUPS / line[3:].strip("/")
+                return [own, *(p for p in own.parents if p.is_relative_to(_CGROUPS))]
+    return []
 
 
 def release_memory() -> None:
@@ -65,6 +94,7 @@ class Growth:
     """
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
         release_memory()
         self._before = held()
         self.highest_before = own_peak_bytes()

@@ -91,7 +91,9 @@ def prove_variant(
 def prove_file(
     model: Path, *, plan: ModelPlan | None = None, budgets: Budgets | None = None
 ) -> Qualification:
-    """Proves that a bare file without external data parses and loads; as `prove`.
+    """Proves that a bare file without external data parses, loads and runs; as `prove`.
+
+    No other plan is tried than the one given.
 
     Raises:
         NotFound: there is no such file.
@@ -99,7 +101,10 @@ def prove_file(
     """
     return prove(
         ProofRequest(
-            model=str(model.resolve()), plan=plan or ModelPlan(), budgets=budgets or Budgets()
+            model=str(model.resolve()),
+            plan=plan or ModelPlan(),
+            choose=False,
+            budgets=budgets or Budgets(),
         )
     )
 
@@ -129,8 +134,9 @@ def _locations(variant: Variant) -> tuple[str, ...]:
 
 def _verdict(outcome: Outcome, budgets: Budgets) -> Qualification:
     stage, result = _said(outcome)
-    if outcome.is_success and result is not None:
-        peak = max(result.peak_memory_bytes, outcome.peak_rss_bytes)
+    is_chosen = stage == "choosing"
+    if result is not None and (outcome.is_success or is_chosen):
+        peak = max(result.peak_memory_bytes, 0 if is_chosen else outcome.peak_rss_bytes)
         found = replace(result, peak_memory_bytes=peak)
         if found.is_accepted and peak > budgets.memory_bytes:
             return _rejected(found, "too_much_memory", _memory_text(peak, budgets))
@@ -171,17 +177,18 @@ def _rejected(found: Qualification, reason: Reason, detail: str) -> Qualificatio
 
 
 def _said(outcome: Outcome) -> tuple[Stage, Qualification | None]:
-    """The last stage that the child said, and its result if it came to one."""
+    """The last stage that the child said, and its last result if it came to one."""
     stage: Stage = "starting"
+    result: Qualification | None = None
     for line in outcome.stdout.splitlines():
         if line.startswith(_RESULT):
-            found = _read(line[len(_RESULT) :])
-            return (found.stage, found) if found else (stage, None)
+            result = _read(line[len(_RESULT) :]) or result
+            continue
         try:
             stage = msgspec.convert(line.decode().removeprefix(_STAGE), Stage)
         except (msgspec.ValidationError, UnicodeDecodeError):
             continue
-    return stage, None
+    return stage, result
 
 
 def _read(data: bytes) -> Qualification | None:

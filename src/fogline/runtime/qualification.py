@@ -16,8 +16,9 @@ Text = Annotated[str, Meta(max_length=4096)]
 Seconds = Annotated[float, Meta(gt=0)]
 _Count = Annotated[int, Meta(ge=0)]
 
-Stage = Literal["starting", "checking", "loading", "answering", "measuring"]
-"""Where the child was when it ended: it says each as it begins."""
+Stage = Literal["starting", "checking", "loading", "answering", "measuring", "choosing"]
+"""Where the child was when it ended: it says each as it begins. While it is choosing a better plan,
+nothing counts against the model any more."""
 
 Reason = Literal[
     "",
@@ -104,7 +105,7 @@ class Qualification(Record, frozen=True, kw_only=True):
     stack: StackReport | None = None
     """What was found out about running requests together."""
     peak_memory_bytes: _Count = 0
-    """Highest resident memory of the child."""
+    """Highest resident memory of the child up to then; not of stacks and plans that were tried."""
     isolation: Annotated[tuple[Text, ...], Meta(max_length=8)] = ()
     """What kept the child apart: `network` where this machine could take that from it."""
 

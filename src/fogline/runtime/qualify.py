@@ -1,9 +1,9 @@
 """The limited child in which a model is proved: `python -m fogline.runtime.qualify`.
 
-Reads a `ProofRequest` as JSON from stdin, says on stdout at which stage it is, a line each, and
-last its `Qualification` as one line of JSON. Whatever the model does to this process, ends this
-process alone. A model that takes this process over could lie about itself; what it cannot do is
-serve, because nothing of it runs outside.
+Reads a `ProofRequest` as JSON from stdin, says on stdout at which stage it is, a line each, and its
+`Qualification` as one line of JSON: once when the model holds, and again when its plan was chosen.
+Whatever the model does to this process, ends this process alone. A model that takes this process
+over could lie about itself; what it cannot do is serve, because nothing of it runs outside.
 """
 
 import gc
@@ -12,6 +12,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -29,27 +30,18 @@ from fogline.errors import (
 )
 from fogline.records import MAX_JSON_BYTES, canonical_json, decode_json
 from fogline.runtime.bounds import undeclared_bounds
+from fogline.runtime.choosing import Opened, Search, better_trials
 from fogline.runtime.fingerprint import fingerprint
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.golden import check_golden
 from fogline.runtime.graph import GraphFacts, inspect_graph
 from fogline.runtime.measure import Latency, measure_latency, model_size_bytes
-from fogline.runtime.memory import Growth, held, own_peak_bytes
+from fogline.runtime.memory import Growth, own_peak_bytes
 from fogline.runtime.plan import ModelPlan
 from fogline.runtime.qualification import ProofRequest, Qualification, Reason, Stage
 from fogline.runtime.rows import RowVerdict, judge_rows
 from fogline.runtime.session import Session
-from fogline.runtime.settle import alternatives, is_better
-from fogline.runtime.trial import (
-    Rehearsal,
-    Subject,
-    compare,
-    measure_plan,
-    prove_plan,
-    rehearse,
-    warm_up,
-    weighed,
-)
+from fogline.runtime.trial import Rehearsal, Subject, measure_alone, rehearse, warm_up
 from fogline.wire.onnx_model_pb2 import Model
 
 SAYS_STAGE = b"stage "
@@ -94,7 +86,7 @@ class Proof:
             session, growth = self._load(self._request.plan)
             self._hold_to_schema(session)
             self._hold_to_cases(session, subject.cases)
-            self._settle(session, growth, subject)
+            self._measure(session, growth, subject)
         except _Refused as e:
             self._note(reason=e.reason, detail=str(e)[:2000])
         except FoglineError as e:
@@ -103,7 +95,8 @@ class Proof:
             self._note(reason="malformed", detail=f"{e.filename}: {e.strerror}")
         except MemoryError:
             self._note(reason="too_much_memory", detail="no more memory was to be had")
-        self._note(peak_memory_bytes=max(self._peak, own_peak_bytes()))
+        if not self.found.peak_memory_bytes:
+            self._note_peak()
         return self.found
 
     def _check(self) -> tuple[GraphFacts, RowVerdict]:
@@ -170,47 +163,39 @@ class Proof:
             raise _Refused("golden_mismatch", report.mismatch)
         self._note(golden_worst=report.worst)
 
-    def _settle(self, session: Session, growth: Growth, subject: Subject) -> None:
-        """Measures the plan that was asked for, and others where that may pay."""
+    def _measure(self, session: Session, growth: Growth, subject: Subject) -> None:
+        """Measures the plan that was asked for, then others where that may pay."""
         self._enter("measuring")
         rehearsal = rehearse(session, subject)
         asked = replace(self._request.plan, measured_on=fingerprint())
-        first, one = measure_plan(session, asked, subject, rehearsal, growth)
-        rows = rehearsal.rows
-        if rows is not None and rows.is_batch:
+        alone, one = measure_alone(session, asked, subject, rehearsal, growth)
+        if rehearsal.rows is not None and rehearsal.rows.is_batch:
             self._note(one_row=one)
         if subject.cases:
             self._note(batch=self._batch(session, subject))
-        self._note(plan=first.plan, stack=first.stack)
+        self._note(plan=alone.plan, stack=alone.stack)
         self._hold_to_latency()
-        if self._request.choose and rows is not None:
-            free = self._request.budgets.memory_bytes - held().total
-            for plan in alternatives(first, self.found.size_bytes, free):
-                if time.monotonic() - self._began < self._request.budgets.timeout_s / 4:
-                    self._try_other(plan, session, subject, rehearsal)
+        if one is not None:
+            self._choose(Opened(session, growth, alone), subject, rehearsal)
 
-    def _try_other(
-        self, plan: ModelPlan, first: Session, subject: Subject, rehearsal: Rehearsal
-    ) -> None:
-        """Takes another plan if it is better and holds; the first session stays for comparison."""
-        rows, known = rehearsal.rows, self.found.plan
-        if rows is None or known is None:
-            return
-        try:
-            session, growth = self._load(plan)
-            run_s = self._request.budgets.run_s
-            if check_golden(session, subject.cases, deadline_s=run_s).mismatch:
-                return
-            growth.pause()
-            ratio = compare(first, session, plan, rows)
-            plan = replace(plan, memory=growth.need())
-            if is_better(plan, known, ratio):
-                one_row_us = plan.one_row_us * ratio.one_row
-                trial = prove_plan(session, plan, one_row_us, subject, rehearsal)
-                trial = weighed(session, trial, subject, rows, growth, 0)
+    def _choose(self, first: Opened, subject: Subject, rehearsal: Rehearsal) -> None:
+        """Says what is known first: what ends this child from here on does not end the model."""
+        self._note_peak()
+        self._say(result_line(self.found))
+        self._say(SAYS_STAGE + b"choosing\n")
+        budgets = self._request.budgets
+        search = Search(
+            subject=subject,
+            rehearsal=rehearsal,
+            open=self._load,
+            size_bytes=self.found.size_bytes,
+            memory_bytes=budgets.memory_bytes,
+            until=self._began + budgets.timeout_s / 4,
+            others=self._request.choose,
+        )
+        with suppress(FoglineError, MemoryError):
+            for trial in better_trials(first, search):
                 self._note(plan=trial.plan, stack=trial.stack)
-        except FoglineError:  # what does not run under this plan is no reason against the model
-            return
 
     def _batch(self, session: Session, subject: Subject) -> Latency:
         arrays = subject.cases[0].inputs
@@ -238,8 +223,15 @@ class Proof:
         self._say(SAYS_STAGE + stage.encode() + b"\n")
         self._note(stage=stage)
 
+    def _note_peak(self) -> None:
+        self._note(peak_memory_bytes=max(self._peak, own_peak_bytes()))
+
     def _note(self, **known: object) -> None:
         self.found = replace(self.found, **known)
+
+
+def result_line(found: Qualification) -> bytes:
+    return SAYS_RESULT + canonical_json(found) + b"\n"
 
 
 def main() -> int:
@@ -257,7 +249,7 @@ def main() -> int:
     gc.freeze()  # what was imported stays: later collections need not look at it
     found = Proof(request, lambda line: os.write(own, line)).run()
     with os.fdopen(own, "wb") as out:
-        out.write(SAYS_RESULT + canonical_json(found) + b"\n")
+        out.write(result_line(found))
     return 0
 
 

@@ -3,13 +3,10 @@
 Figures behind the thresholds: `docs/serving.md`, "Runtime".
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from msgspec.structs import replace
-
 from fogline.runtime.plan import MemoryNeed, ModelPlan, Placement
-from fogline.runtime.stacking import StackReport
 from fogline.schema import Field
 
 LOOP_ROW_US = 500.0
@@ -33,15 +30,6 @@ _BY_LENGTH = frozenset(
      "ai.onnx.ml.TfIdfVectorizer", "com.microsoft.Tokenizer")
 )  # fmt: skip
 """Take as long as their texts are long."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One plan, as it was measured."""
-
-    plan: ModelPlan
-    """With `placement`, stacks, costs and memory."""
-    stack: StackReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +65,24 @@ def stack_limit_us(placement: Placement) -> float:
     return LOOP_STACK_US if placement == "loop" else POOL_STACK_US
 
 
-def alternatives(first: Trial, size_bytes: int, free_bytes: int) -> tuple[ModelPlan, ...]:
-    """Other plans worth a trial, each another in one thing.
+def alternatives(
+    first: ModelPlan, size_bytes: int, free_bytes: int
+) -> tuple[Mapping[str, bool], ...]:
+    """Changes of a plan that are worth a trial, one at a time.
 
     Args:
         first: The plan that was asked for, measured.
         size_bytes: Of the model's files.
         free_bytes: What the child may hold beside what it holds now.
     """
-    need = first.plan.memory or MemoryNeed()
+    need = first.memory or MemoryNeed()
     if ROOM * need.load_peak_bytes > free_bytes:
         return ()
     found = []
     if size_bytes >= PREPACK_BYTES:
-        found.append(replace(first.plan, prepack=not first.plan.prepack))
-    if first.plan.one_row_us >= ARENA_ROW_US:
-        found.append(replace(first.plan, arena=not first.plan.arena))
+        found.append({"prepack": not first.prepack})
+    if first.one_row_us >= ARENA_ROW_US:
+        found.append({"arena": not first.arena})
     return tuple(found)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -14,7 +14,7 @@ from fogline.runtime.plan import ModelPlan
 from fogline.runtime.rehearsal import Rows, made_up_rows, other_forms, rows_of_cases
 from fogline.runtime.rows import Keeping, RowVerdict
 from fogline.runtime.session import Session, open_smallest
-from fogline.runtime.settle import Ratio, Trial, placement_of, stack_limit_us
+from fogline.runtime.settle import Ratio, placement_of, stack_limit_us
 from fogline.runtime.stacking import StackReport, prove_stacking
 from fogline.tensors import Array
 
@@ -50,10 +50,21 @@ class Rehearsal:
     """Of other forms."""
     why: str = ""
     """Why there are none."""
+    made: float = field(default_factory=time.monotonic)
+    """Monotonic seconds; what had begun to grow by then holds the rows too."""
 
     @property
     def size_bytes(self) -> int:
         return sum(r.size_bytes for r in (self.rows, *self.others) if r is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One plan, as it was measured."""
+
+    plan: ModelPlan
+    """With `placement`, stacks, costs and memory."""
+    stack: StackReport
 
 
 def warm_up() -> None:
@@ -67,7 +78,9 @@ def warm_up() -> None:
         effort=Effort(warm_runs=1, runs=2, max_stack=8, stack_s=0.01),
         run_s=1.0,
     )
-    measure_plan(session, ModelPlan(), subject, rehearse(session, subject), Growth())
+    rehearsal, growth = rehearse(session, subject), Growth()
+    alone, _ = measure_alone(session, ModelPlan(), subject, rehearsal, growth)
+    measure_stacked(session, alone, subject, rehearsal, growth)
 
 
 def rehearse(session: Session, subject: Subject) -> Rehearsal:
@@ -93,23 +106,23 @@ def rehearse(session: Session, subject: Subject) -> Rehearsal:
     return Rehearsal(None, why="it does not run on made-up inputs")
 
 
-def measure_plan(
+def measure_alone(
     session: Session, plan: ModelPlan, subject: Subject, rehearsal: Rehearsal, growth: Growth
 ) -> tuple[Trial, Latency | None]:
-    """Measures a session that was opened by `plan` after `growth` began.
+    """Measures a session that was opened by `plan` after `growth` began, one request at a time.
 
     Returns:
-        The plan with all that was measured, and the time of one run; None where there was nothing
-        to run it on.
+        The plan with all that was measured, nothing stacked, and the time of one run; None where
+        there was nothing to run it on.
 
     Raises:
         FoglineError: a run failed that did not before.
     """
     rows = rehearsal.rows
+    stack = StackReport(graph=subject.verdict.keeping.value, reason=rehearsal.why or "not tried")
+    found = replace(plan, placement="pool", max_stack=1)
     if rows is None:
-        stack = StackReport(graph=subject.verdict.keeping.value, reason=rehearsal.why)
-        found = replace(plan, placement="pool", max_stack=1, memory=growth.need())
-        return Trial(plan=found, stack=stack), None
+        return Trial(plan=replace(found, memory=growth.need()), stack=stack), None
     one = measure_latency(session, rows.one(), rows=1, effort=subject.effort)
     placement = placement_of(
         one.us_p50,
@@ -117,44 +130,50 @@ def measure_plan(
         operators=subject.operators,
         is_sized=subject.is_sized,
     )
-    growth.pause()  # stacks that are only tried do not count
-    trial = prove_plan(session, replace(plan, placement=placement), one.us_p50, subject, rehearsal)
-    return weighed(session, trial, subject, rows, growth, rehearsal.size_bytes), one
+    growth.pause()  # what is only tried does not count
+    found = replace(found, placement=placement, one_row_us=one.us_p50, row_us=one.us_p50)
+    return _weighed(session, Trial(plan=found, stack=stack), subject, rehearsal, growth), one
 
 
-def prove_plan(
-    session: Session, plan: ModelPlan, one_row_us: float, subject: Subject, rehearsal: Rehearsal
+def measure_stacked(
+    session: Session, alone: Trial, subject: Subject, rehearsal: Rehearsal, growth: Growth
 ) -> Trial:
-    """Finds out what may be stacked under a plan whose placement is known."""
+    """Finds out what may be stacked, and what the largest stack and a further row take.
+
+    Raises:
+        FoglineError: a run failed that did not before.
+    """
     stack = prove_stacking(
         session,
         rehearsal.rows,
         others=rehearsal.others,
         verdict=subject.verdict,
-        max_us=stack_limit_us(plan.placement),
+        max_us=stack_limit_us(alone.plan.placement),
         effort=subject.effort,
         deadline_s=subject.run_s,
     )
-    found = replace(
-        plan,
-        max_stack=stack.max_rows,
-        one_row_us=one_row_us,
-        row_us=_row_us(session, rehearsal.rows, one_row_us, stack),
-    )
-    return Trial(plan=found, stack=stack)
+    row_us = _row_us(session, rehearsal.rows, alone.plan.one_row_us, stack)
+    found = replace(alone.plan, max_stack=stack.max_rows, row_us=row_us)
+    return _weighed(session, Trial(plan=found, stack=stack), subject, rehearsal, growth)
 
 
-def weighed(
-    session: Session, trial: Trial, subject: Subject, rows: Rows, growth: Growth, beside_bytes: int
+def _weighed(
+    session: Session, trial: Trial, subject: Subject, rehearsal: Rehearsal, growth: Growth
 ) -> Trial:
     """The trial with the memory of its plan, after a run of the largest stack that it uses."""
-    used = rows.one() if trial.plan.max_stack == 1 else rows.take(0, trial.plan.max_stack)
-    growth.run(lambda: session.run(used, deadline_s=subject.run_s))
-    return Trial(plan=replace(trial.plan, memory=growth.need(beside_bytes)), stack=trial.stack)
+    rows = rehearsal.rows
+    if rows is not None:
+        used = rows.one() if trial.plan.max_stack == 1 else rows.take(0, trial.plan.max_stack)
+        growth.run(lambda: session.run(used, deadline_s=subject.run_s))
+    beside = rehearsal.size_bytes if growth.began < rehearsal.made else 0
+    return Trial(plan=replace(trial.plan, memory=growth.need(beside)), stack=trial.stack)
 
 
 def compare(first: Session, other: Session, plan: ModelPlan, rows: Rows) -> Ratio:
-    """Times two sessions in turns, so that what else the machine does meets both alike."""
+    """Times two sessions in turns, so that what else the machine does meets both alike.
+
+    `plan` is the first's.
+    """
     one = _in_turns(first, other, rows.one())
     if plan.max_stack < 2:
         return Ratio(one_row=one, stacked=one)
