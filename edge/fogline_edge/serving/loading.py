@@ -273,7 +273,11 @@ def need_of(plan: ModelPlan) -> Need:
     if memory is None:
         return Need()
     peak = memory.load_peak_bytes - memory.file_bytes
-    return Need(held_bytes=memory.anonymous_bytes, peak_bytes=max(peak, memory.anonymous_bytes))
+    return Need(
+        held_bytes=memory.anonymous_bytes,
+        peak_bytes=max(peak, memory.anonymous_bytes),
+        run_bytes=0 if plan.arena else memory.run_bytes,
+    )
 
 
 def check_schema(schema: Schema, session: Session, label: str) -> None:

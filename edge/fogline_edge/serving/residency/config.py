@@ -1,5 +1,6 @@
 """What models may hold of a machine's memory, and what happens at that bound."""
 
+import os
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,6 +12,10 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Percent = Annotated[float, Meta(gt=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 class PressureConfig(Record, frozen=True, kw_only=True):
@@ -40,7 +45,10 @@ class ResidencyConfig(Record, frozen=True, kw_only=True):
     model_memory_bytes: Bytes = 0
     """Anonymous memory of all models together, while one is loaded too; 0: no budget."""
     reserve: Share = 0.06
-    """Share of the budget that is kept for what runs hold while they go on."""
+    """Share of the budget that no load uses, for what nobody measured."""
+    runs_at_once: Count = _cores()
+    """Runs that go on together: as much is kept for each as the hungriest version in memory takes,
+    if that is more than the reserve."""
     max_loaded: Count = 64
     """Versions in memory at once."""
     max_waiting: Count = 1024

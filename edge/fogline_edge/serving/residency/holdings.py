@@ -16,6 +16,7 @@ class Holding:
     served: ServedModel
     held_bytes: int
     is_pinned: bool
+    run_bytes: int = 0
     entry: Entry | None = field(default=None)
     """Set while it answers: a holding without one is on its way in or out."""
 
@@ -61,7 +62,9 @@ class Holdings:
         # Others run meanwhile, so no more is believed than the load was measured to take.
         most = need.peak_bytes or seen
         held = max(need.held_bytes, min(seen, most))
-        holding = Holding(served=served, held_bytes=held, is_pinned=is_pinned)
+        holding = Holding(
+            served=served, held_bytes=held, is_pinned=is_pinned, run_bytes=need.run_bytes
+        )
         self._all.append(holding)
         self.total_bytes += held
         return holding
@@ -82,6 +85,7 @@ class Holdings:
                 used=h.entry.used,
                 in_flight=h.entry.in_flight,
                 is_pinned=h.is_pinned,
+                run_bytes=h.run_bytes,
             )
             for h in self._all
             if h.entry is not None

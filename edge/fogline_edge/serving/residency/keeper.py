@@ -78,41 +78,42 @@ class Keeper:
         self.leave(former)
 
     def _make_room(self, need: Need, label: str) -> None:
-        bounds = Bounds(
-            budget_bytes=self._config.model_memory_bytes - self._reserve_bytes(),
-            max_loaded=self._config.max_loaded,
-        )
-        residents = self._holdings.residents()
-        leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
-        while leaving:
+        while leaving := self._leaving_for(need, label):
             if not self._evict(leaving[0], f"made room for {label}"):
                 raise NoRoomNow(
                     f"{label} cannot be loaded now: {leaving[0].label} is to make room and has "
                     f"{leaving[0].in_flight} requests that did not end within "
                     f"{self._config.make_room_s:.0f} s; try later"
                 )
-            residents = self._holdings.residents()
-            leaving = make_room(need, label, residents, self._holdings.total_bytes, bounds)
         self._shed(need.peak_bytes, f"made room for {label}")
         check_machine(need, label, self._machine.read(), self._config.pressure.critical_room)
 
+    def _leaving_for(self, need: Need, label: str) -> tuple[Resident, ...]:
+        """Looked at anew after each that left: the process's own memory counts too."""
+        residents = self._holdings.residents()
+        budget = self._config.model_memory_bytes
+        running = self._config.runs_at_once * max((r.run_bytes for r in residents), default=0)
+        reserve = max(int(budget * self._config.reserve), running)
+        return make_room(
+            need,
+            label,
+            residents,
+            self._holdings.used_bytes() if budget else 0,
+            Bounds(budget_bytes=budget, reserve_bytes=reserve, max_loaded=self._config.max_loaded),
+        )
+
     def _shed(self, room_bytes: int, why: str) -> None:
-        """Idle versions leave until the process itself has this room, whatever the accounts say."""
+        """Idle versions leave until there is this room below what models may hold now."""
         limit = self._limit()
-        if limit is None:
-            return
-        if room_bytes:
-            limit -= self._reserve_bytes()
         for resident in order_of_leaving(self._holdings.residents()):
-            if resident.in_flight or self._holdings.used_bytes() + room_bytes <= limit:
+            if limit is None or resident.in_flight:
+                return
+            if self._holdings.used_bytes() + room_bytes <= limit:
                 return
             self._evict(resident, why)
 
-    def _reserve_bytes(self) -> int:
-        return int(self._config.model_memory_bytes * self._config.reserve)
-
     def _limit(self) -> int | None:
-        """What models may hold now, in bytes; None: as much as there is."""
+        """What models may hold while memory is short, at most the budget; None: no bound."""
         ceiling = self.ceiling
         limits = [self._config.model_memory_bytes] if self._config.model_memory_bytes else []
         if ceiling is not None and self._clock.monotonic() < ceiling.until_s:

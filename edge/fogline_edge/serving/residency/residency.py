@@ -31,6 +31,8 @@ from fogline_edge.serving.residency.worker import Worker
 from fogline_edge.serving.versions import VersionState
 
 _LOG = logging.getLogger(__name__)
+KEPT_BYTES = 8 * 2**20
+"""What a process without requests may keep beside its models before it gives freed memory back."""
 _CLOSE_S = 10.0
 """How long a load that goes on may take to end when the server stops."""
 
@@ -82,6 +84,9 @@ class Residency:
         self._lock = threading.Lock()
         self._sources: dict[Key, Source] = {}
         self._is_relieving = False
+        self._requests = -1
+        self._is_tidy = False
+        """What was left behind was given back since the last request."""
         self._failed_loads = 0
         self._prover = Worker("model-prover")
         self._loader = Worker("model-loader")
@@ -191,9 +196,17 @@ class Residency:
         self._loader.post(self._holdings.calibrate)
 
     def relieve(self, verdict: Verdict) -> None:
-        """Takes a verdict on the machine's memory; idle versions leave if it is short."""
+        """Takes a verdict on the machine's memory, about every second.
+
+        Idle versions leave if it is short, and what runs left behind is given back when none came
+        since the last verdict.
+        """
         used = self._holdings.roughly_used_bytes()
+        requests = self._models.totals.requests
         with self._lock:
+            is_idle, self._requests = requests == self._requests, requests
+            is_kept = is_idle and used - self._holdings.total_bytes > KEPT_BYTES
+            is_kept, self._is_tidy = is_kept and not self._is_tidy, is_idle
             self._keeper.ceiling = next_ceiling(
                 verdict,
                 self._holdings.total_bytes,
@@ -203,7 +216,8 @@ class Residency:
             )
             budget = self.config.model_memory_bytes
             is_over = bool(budget) and used > budget
-            if (verdict.strain is Strain.NONE and not is_over) or self._is_relieving:
+            is_needed = is_over or is_kept or verdict.strain is not Strain.NONE
+            if not is_needed or self._is_relieving:
                 return
             self._is_relieving = True
         self._loader.post(self._relieve)

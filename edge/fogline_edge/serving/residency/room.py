@@ -19,6 +19,8 @@ class Need:
     """While it is loaded."""
     peak_bytes: int = 0
     """Most at once while it is loaded; at least `held_bytes`."""
+    run_bytes: int = 0
+    """What one run takes beside, and gives back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Resident:
     """When it was last asked for: larger is later."""
     in_flight: int = 0
     is_pinned: bool = False
+    run_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class Bounds:
     budget_bytes: int
     """0: no budget."""
     max_loaded: int
+    reserve_bytes: int = 0
+    """Of the budget, for runs that go on meanwhile: no model is refused for it."""
 
 
 def make_room(
@@ -60,7 +65,8 @@ def make_room(
     stay = [r for r in residents if r.is_pinned]
     _check_fits(need, label, stay, bounds)
     leaving: list[Resident] = []
-    over = used_bytes + need.peak_bytes - bounds.budget_bytes if bounds.budget_bytes else 0
+    most = bounds.budget_bytes - bounds.reserve_bytes
+    over = used_bytes + need.peak_bytes - most if bounds.budget_bytes else 0
     too_many = len(residents) + 1 - bounds.max_loaded
     for one in order_of_leaving(residents):
         if over <= 0 and too_many <= 0:
