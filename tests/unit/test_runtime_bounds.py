@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from fogline.errors import Exhausted
 from fogline.runtime.bounds import undeclared_bounds
 from fogline.runtime.graph import GraphBounds, inspect_graph
+from fogline.runtime.sizing import BOUNDED, CARRIED, CUT, INDICES, POLES
+from fogline.runtime.sizing import SIZED as SIZED_OPERATORS
 from fogline.schema import Field, Schema
 from tests import hostile_models as hostile
 from tests.models import save_graph, save_slow_loop, tensor
@@ -286,3 +291,58 @@ def test_following_is_bounded(tmp_path: Path) -> None:
     path = hostile.save_nested(tmp_path / "m.onnx", 8)
     with pytest.raises(Exhausted, match="following its values"):
         inspect_graph(path, bounds=GraphBounds(visits=5))
+
+
+def test_many_nodes_in_the_wrong_order_are_followed_in_few_passes(tmp_path: Path) -> None:
+    chain = [node("Identity", [f"a{i}"], [f"a{i + 1}"]) for i in range(3000)]
+    nodes = [
+        node("Range", ["zero", "a3000", "one"], ["y"]),
+        *reversed(chain),
+        node("Identity", ["m"], ["a0"]),
+        node("Identity", ["y"], ["z"]),
+    ]
+    assert needs_of(tmp_path, nodes).keys() == {"m"}
+
+
+def test_more_inputs_than_a_schema_has_are_refused(tmp_path: Path) -> None:
+    inputs = [tensor(f"x{i}", "FP32", [1]) for i in range(4097)]
+    with pytest.raises(Exhausted, match="4097 inputs"):
+        needs_of(tmp_path, [node("Identity", ["x0"], ["y"])], inputs)
+
+
+OPERATORS = sorted({*SIZED_OPERATORS, *BOUNDED, *CARRIED, *POLES, *CUT, *INDICES, "Cast", "Add"})
+NAMES = ["x", "n", "m", "flag", "text", "zero", "ten", "half", "a", "b", "c", "d", ""]
+
+
+@st.composite
+def odd_nodes(draw: st.DrawFn, depth: int = 0) -> Any:
+    operator = draw(st.sampled_from([*OPERATORS, "If", "Loop", "Scan", "Constant"]))
+    made = onnx.NodeProto(op_type=operator.split(".")[-1])
+    made.input.extend(draw(st.lists(st.sampled_from(NAMES), max_size=5)))
+    made.output.extend(draw(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=3)))
+    if operator in ("If", "Loop", "Scan") and depth < 2:
+        for name in ("body", "then_branch")[: draw(st.integers(0, 2))]:
+            graph = onnx.GraphProto(name="g")
+            graph.node.extend(draw(st.lists(odd_nodes(depth + 1), max_size=3)))
+            for side in (graph.input, graph.output):
+                side.extend(
+                    helper.make_tensor_value_info(n, TensorProto.INT64, [])
+                    for n in draw(st.lists(st.sampled_from(NAMES[:-1]), max_size=4))
+                )
+            made.attribute.append(helper.make_attribute(name, graph))
+        made.attribute.append(helper.make_attribute("num_scan_inputs", draw(st.integers(-2, 5))))
+    return made
+
+
+@settings(max_examples=300)
+@given(nodes=st.lists(odd_nodes(), min_size=1, max_size=8), order=st.randoms())
+def test_any_graph_is_followed_and_the_order_of_its_nodes_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, nodes: list[Any], order: Any
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "odd.onnx"
+    found = []
+    for _ in range(2):
+        save_graph(path, nodes, INPUTS, [tensor("y", "FP32", [])], CONSTANTS)
+        found.append({n.input for n in inspect_graph(path).needs})
+        order.shuffle(nodes)
+    assert found[0] == found[1]

@@ -23,19 +23,19 @@ UNKNOWN, INT32, INT64, BOOL = 0, 6, 7, 9
 WHOLE: Mapping[int, np.dtype[Any]] = {INT32: np.dtype("<i4"), INT64: np.dtype("<i8")}
 """Types whose division by -1 can end a process."""
 
-Names = frozenset[str]
-_NONE: Names = frozenset()
-_NO_POSITIONS: frozenset[int] = frozenset()
+Inputs = int
+"""A set of inputs of the main graph: bit i is the i-th. A set of names each tensor would not fit in
+memory for a graph that is made for it."""
 
 
 class Value(NamedTuple):
-    """What is known of one tensor; inputs are those of the main graph."""
+    """What is known of one tensor."""
 
-    depends: Names = _NONE
+    depends: Inputs = 0
     """Inputs whose values its values depend on."""
-    grows: Names = _NONE
+    grows: Inputs = 0
     """Those of them that can make its values as large as they like."""
-    shape: Names = _NONE
+    shape: Inputs = 0
     """Inputs whose values its shape depends on; as far as they like only with declared bounds."""
     type: int = UNKNOWN
 
@@ -78,53 +78,46 @@ def operator_of(node: Any) -> str:
 
 def join(values: Iterable[Value]) -> Value:
     """What is known of a tensor that may be any of these, or is made of all of them."""
-    depends = grows = shape = _NONE
+    depends = grows = shape = 0
     kind = UNKNOWN
     for value in values:
-        depends = depends | value.depends if value.depends else depends
-        grows = grows | value.grows if value.grows else grows
-        shape = shape | value.shape if value.shape else shape
+        depends |= value.depends
+        grows |= value.grows
+        shape |= value.shape
         kind = kind or value.type
     return Value(depends, grows, shape, kind)
 
 
 def choose(value: Value, by: Sequence[Value]) -> Value:
     """A value that is chosen, or how often made, by others; bounded by what is chosen from."""
-    chosen = frozenset().union(*(b.depends for b in by))
+    chosen = join(by).depends
     return Value(value.depends | chosen, value.grows, value.shape | chosen, value.type)
 
 
-def outputs_of(node: Any, given: Sequence[Value]) -> list[Value]:
+def outputs_of(node: Any, operator: str, given: Sequence[Value]) -> list[Value]:
     """What an operator without graphs inside gives for these inputs."""
-    operator = operator_of(node)
-    if operator in ("Shape", "Size"):
-        return [Value(depends=join(given).shape, type=INT64)]
-    positions = CARRIED.get(operator)
     everything = join(given)
-    depends = everything.depends
-    grows = everything.grows
-    if positions is not None:
-        grows = join(given[i] for i in positions if i < len(given)).grows
+    depends, grows, shape, _ = everything
     kind = _type(node, operator, given)
+    if not (depends or shape):  # constants alone, or sizes of the request
+        return [Value(type=INT64 if operator in INDICES else kind)] * len(node.output)
+    if operator in ("Shape", "Size"):
+        return [Value(depends=shape, type=INT64)]
+    positions = CARRIED.get(operator)
+    if positions is not None:
+        grows = join([given[i] for i in positions if i < len(given)]).grows
     if operator in POLES and not (operator == "Div" and kind in WHOLE):
         is_safe = operator == "Div" and len(given) == 2 and not given[1].depends
         grows = grows if is_safe else depends
-    shape = everything.shape | _shaped_by(operator, given)
-    bounded = BOUNDED.get(operator, _NO_POSITIONS)
+    for i in SIZED.get(operator) or CUT.get(operator) or ():
+        shape |= given[i].depends if i < len(given) else 0
+    bounded = BOUNDED.get(operator, ())
     return [
-        Value(depends, _NONE, shape, INT64 if operator in INDICES or i else UNKNOWN)
+        Value(depends, 0, shape, INT64 if operator in INDICES or i else UNKNOWN)
         if i in bounded
         else Value(depends, grows, shape, kind if i == 0 or operator == "Split" else UNKNOWN)
         for i in range(len(node.output))
     ]
-
-
-def _shaped_by(operator: str, given: Sequence[Value]) -> Names:
-    """Inputs whose values decide the shape of what an operator gives."""
-    positions = SIZED.get(operator) or CUT.get(operator)
-    if not positions:
-        return _NONE
-    return frozenset().union(*(given[i].depends for i in positions if i < len(given)))
 
 
 def _type(node: Any, operator: str, given: Sequence[Value]) -> int:

@@ -13,7 +13,7 @@ Beside sizes there is one operation of values that ends a process: the least who
 -1 (SIGFPE on x86-64).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fogline.errors import Exhausted
@@ -22,6 +22,7 @@ from fogline.runtime.dependence import (
     CONSTANT,
     INT64,
     WHOLE,
+    Inputs,
     Scope,
     Value,
     choose,
@@ -31,6 +32,7 @@ from fogline.runtime.dependence import (
     whole_numbers,
 )
 from fogline.runtime.sizing import DIVISORS, SIZED
+from fogline.schema import MAX_FIELDS
 from fogline.wire.onnx_model_pb2 import Graph, Tensor
 
 MAX_ROUNDS = 65_536
@@ -66,19 +68,22 @@ class _Flow:
         self._max = self._left = max_visits
         self._early = 0
         """How often a name was looked for that a later node gives, also by inner graphs."""
-        self._types: dict[str, int] = {}
+        self._inputs: list[tuple[str, int]] = []
+        """Names and element types, by their bits in sets."""
         self._needs: dict[str, Need] = {}
 
     def run(self) -> tuple[Need, ...]:
         scope = Scope(None)
-        given = {t.name for t in self._graph.initializer}
-        given |= {s.values.name for s in self._graph.sparse_initializer}
+        valued = {t.name for t in self._graph.initializer}
+        valued |= {s.values.name for s in self._graph.sparse_initializer}
         for one in self._graph.input:
-            if one.name not in given:  # onnxruntime lets nobody set an input that has a value
+            if one.name not in valued:  # onnxruntime lets nobody set an input that has a value
                 kind = one.type.tensor_type.elem_type
-                self._types[one.name] = kind
-                own = frozenset((one.name,))
-                scope.values[one.name] = Value(own, frozenset() if kind == BOOL else own, type=kind)
+                own = 1 << len(self._inputs)
+                self._inputs.append((one.name, kind))
+                scope.values[one.name] = Value(own, 0 if kind == BOOL else own, type=kind)
+        if len(self._inputs) > MAX_FIELDS:
+            raise Exhausted(f"{len(self._inputs)} inputs, a model has at most {MAX_FIELDS}")
         self._follow(self._graph, scope)
         return tuple(self._needs[name] for name in sorted(self._needs))
 
@@ -87,14 +92,18 @@ class _Flow:
         for tensor in graph.initializer:
             scope.values[tensor.name] = Value(type=tensor.data_type)
             scope.constants[tensor.name] = tensor
-        own = {name for node in graph.node for name in node.output}
+        given = [name for node in graph.node for name in node.output]
+        own = set(given)
         early = self._early
+        if len(own) < len(given):  # refused when it is loaded, and followed all the same
+            self._early += 1
+        nodes = list(graph.node)
         while True:
             changed = False
-            for node in graph.node:
-                given = [self._find(name, own, scope) for name in node.input]
-                values = self._node(node, given, scope)
-                self._count(len(given) + len(values), values)
+            for node in nodes:
+                taken = [self._find(name, own, scope) for name in node.input]
+                values = self._node(node, taken, scope)
+                self._count(len(taken) + len(values))
                 for name, value in zip(node.output, values, strict=False):
                     old = scope.values.get(name)
                     new = value if old is None else join((old, value))
@@ -103,6 +112,7 @@ class _Flow:
                         scope.values[name] = new
             if early == self._early or not changed:
                 return
+            nodes.reverse()  # what stands before what it needs, mostly stands so throughout
 
     def _find(self, name: str, own: set[str], scope: Scope) -> Value:
         if not name:
@@ -126,7 +136,7 @@ class _Flow:
         if operator == "Scan":
             return self._scan(node, given, scope)
         inner = [self._inside(graph, given, scope) for graph in _graphs(node)]
-        return outputs_of(node, [*given, *(v for values in inner for v in values)])
+        return outputs_of(node, operator, [*given, *(v for values in inner for v in values)])
 
     def _constant(self, node: Any, scope: Scope) -> Value:
         attribute = node.attribute[0] if node.attribute else None
@@ -166,12 +176,14 @@ class _Flow:
         if given[1].depends or (divisor is not None and _holds(divisor, -1)):
             self._need(given[0].grows, node, "the least whole number by -1")
 
-    def _need(self, names: Iterable[str], node: Any, argument: str) -> None:
-        for name in names:
+    def _need(self, inputs: Inputs, node: Any, argument: str) -> None:
+        while inputs:
+            name, kind = self._inputs[inputs.bit_length() - 1]
+            inputs ^= 1 << (inputs.bit_length() - 1)
             if name not in self._needs:
                 label = (node.name or (node.output[0] if node.output else ""))[:80]
                 where = f"{operator_of(node)[:80]} node {label!r} ({argument})"
-                self._needs[name] = Need(name, self._types[name], where)
+                self._needs[name] = Need(name, kind, where)
 
     # ------------------------------------------------------------------------- inner graphs
 
@@ -241,8 +253,8 @@ class _Flow:
         self._follow(graph, inner)
         return [inner.find(one.name) or CONSTANT for one in graph.output]
 
-    def _count(self, ends: int, values: Sequence[Value]) -> None:
-        self._left -= 1 + ends // 16 + sum(len(v.depends) // 256 for v in values)
+    def _count(self, ends: int) -> None:
+        self._left -= 1 + ends // 16
         if self._left < 0:
             raise Exhausted(
                 f"following its values takes more than {self._max} looks at nodes: simplify the "

@@ -58,8 +58,9 @@ class GraphBounds(Record, frozen=True, kw_only=True):
         "com.microsoft",
     )
     """Whose operators may be used."""
-    visits: _Bound = 1_000_000
-    """Looks at nodes while following where values flow; loops are gone through several times."""
+    visits: _Bound = 400_000
+    """Looks at nodes while following where values flow, ten microseconds each; loops are gone
+    through several times."""
     refused: Annotated[tuple[str, ...], Meta(max_length=64)] = ("EPContext",)
     """Operators of these domains that are refused all the same: this one loads a compiled binary
     from a path."""
