@@ -4,6 +4,7 @@ import http.client
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,33 @@ def test_models_are_loaded_and_unloaded_on_demand(explicit: tuple[Any, Path]) ->
     with pytest.raises(InferenceServerException, match="no model 'nobody'") as caught:
         client.load_model("nobody", headers=AUTHORIZED)
     assert caught.value.status() == "StatusCode.NOT_FOUND"
+
+
+def test_no_request_fails_while_a_model_is_loaded_again(explicit: tuple[Any, Path]) -> None:
+    client, root = explicit
+    ends, answers, faults = threading.Event(), set(), []
+
+    def go_on() -> None:
+        own = triton.InferenceServerClient(client.address)
+        while not ends.is_set():
+            try:
+                answers.add(float(ask(own, "a", ones(1, 2))[0, 0]))
+            except InferenceServerException as e:
+                faults.append(str(e))
+        own.close()
+
+    threads = [threading.Thread(target=go_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for value in (2, 3, 4):
+        repositories.add_constant(root, "a", value)
+        client.load_model("a", headers=AUTHORIZED)
+        assert ask(client, "a", ones(1, 2)).tolist() == [[value, value]]
+    ends.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert answers == {1, 2, 3, 4}
 
 
 def test_a_load_that_fails_leaves_what_serves(explicit: tuple[Any, Path]) -> None:

@@ -57,9 +57,16 @@ def test_another_file_name_and_labels_are_found(tmp_path: Path) -> None:
     assert found.message is not None
 
 
+def test_a_model_may_be_a_folder_with_its_external_data(tmp_path: Path) -> None:
+    model = put(tmp_path / "m" / "1" / "model.onnx" / "model.onnx")
+    put(model.with_name("weights.bin"))
+    assert look_up(tmp_path, "m").versions == {1: model}
+
+
 def test_bundles_and_pipelines_are_told_apart(tmp_path: Path) -> None:
     put(tmp_path / "b" / "manifest.json")
     put(tmp_path / "p" / "pipeline.toml")
+    put(tmp_path / "p" / "config.pbtxt", "ensemble_scheduling { }")
     assert look_up(tmp_path, "b").kind is Kind.BUNDLE
     assert look_up(tmp_path, "p").kind is Kind.PIPELINE
     assert is_repository(tmp_path)
@@ -72,7 +79,8 @@ def test_bundles_and_pipelines_are_told_apart(tmp_path: Path) -> None:
         ({"m/notes.txt": ""}, InvalidInput, "neither a version's folder"),
         ({"m/config.pbtxt": ""}, InvalidInput, "m/1/model.onnx"),
         ({"m/1/other.onnx": ""}, NotFound, "m/1/model.onnx: No such file"),
-        ({"m/1/model.onnx/x": ""}, InvalidInput, "m/1/model.onnx: not a regular file"),
+        ({"m/1/model.onnx/x": ""}, NotFound, "m/1/model.onnx/model.onnx: No such file"),
+        ({"m/1/model.onnx/model.onnx/x": ""}, InvalidInput, "not a regular file"),
         ({"m/1/model.onnx": "", "m/config.pbtxt": "x"}, InvalidInput, "m/config.pbtxt:1"),
         (
             {"m/1/model.onnx": "", "m/config.pbtxt": "backend: 'python'"},

@@ -1,7 +1,8 @@
 """What lies in a repository's folder; reads names, not models.
 
     DIR/NAME/config.pbtxt           optional
-    DIR/NAME/1/model.onnx           versions are numbers from 1, without leading zeros
+    DIR/NAME/1/model.onnx           versions are numbers from 1, without leading zeros; a folder of
+                                    this name holds model.onnx and its external data
     DIR/NAME/labels.txt             as config.pbtxt names it
     DIR/NAME/manifest.json          or: a bundle
     DIR/NAME/pipeline.toml          or: a pipeline of models (or .json)
@@ -136,7 +137,7 @@ def _model(root: Path, folder: Path, name: str) -> Found:
         kind=Kind.MODEL,
         folder=folder,
         versions={
-            n: _regular(folder / str(n) / declaration.model_file, root)
+            n: _model_file(folder / str(n) / declaration.model_file, root)
             for n in declaration.versions.choose(numbers)
         },
         declaration=declaration,
@@ -147,6 +148,14 @@ def _model(root: Path, folder: Path, name: str) -> Found:
             if t.label_file
         },
     )
+
+
+def _model_file(path: Path, root: Path) -> Path:
+    """The file itself, or the one of the same name in a folder of that name."""
+    if path.is_dir():
+        confined(path, root)
+        path = path / path.name
+    return _regular(path, root)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
