@@ -211,6 +211,10 @@ def test_a_loop_that_a_value_ends_needs_bounds_unless_it_is_short(
     )
     loop = node("Loop", [trips, "true", "zero"], ["y"], body=inner)
     assert needs_of(tmp_path, [loop]).keys() == expected
+    if trips:
+        passed_on = node("Identity", [trips], ["same"])
+        loop = node("Loop", ["same", "true", "zero"], ["y"], body=inner)
+        assert needs_of(tmp_path, [passed_on, loop]).keys() == expected
 
 
 @pytest.mark.parametrize("how", ["chosen", "counted"])

@@ -31,7 +31,7 @@ from fogline.runtime.dependence import (
     outputs_of,
     whole_numbers,
 )
-from fogline.runtime.sizing import DIVISORS, SIZED
+from fogline.runtime.sizing import DIVISORS, SIZED, UNCHANGED
 from fogline.schema import MAX_FIELDS
 from fogline.wire.onnx_model_pb2 import Graph, Tensor
 
@@ -126,6 +126,10 @@ class _Flow:
         operator = operator_of(node)
         if operator == "Constant":
             return [self._constant(node, scope)]
+        if operator in UNCHANGED and node.input and node.output:
+            passed = scope.constant(node.input[0])
+            if passed is not None:
+                scope.constants[node.output[0]] = passed
         self._size(node, operator, given)
         if operator == "Div":
             self._divide(node, given, scope)

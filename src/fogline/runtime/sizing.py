@@ -122,6 +122,9 @@ CARRIED: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 """Inputs that bound an output's values, which are picked from theirs; of all others, all inputs."""
 
+UNCHANGED = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators that leave a constant's whole numbers as they are."""
+
 POLES = frozenset(
     {
         "Acosh", "Atanh", "Div", "Log", "LpNormalization", "Pow", "Reciprocal", "ReduceLogSum",
