@@ -89,10 +89,10 @@ class Script:
             while left[0] and call.is_writable() and not call.is_cancelled():
                 left[0] -= 1
                 call.send(b"%d" % left[0] + b"." * size)
-            if left[0]:
-                call.when_writable(more)
-            else:
+            if not left[0]:
                 call.finish(None)
+            elif not call.is_cancelled():
+                call.when_writable(more)
 
         more()
 

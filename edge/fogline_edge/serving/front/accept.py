@@ -195,6 +195,7 @@ class Connections:
 
     def abort(self) -> None:
         """After the loop has stopped."""
+        self._poll.tell_written()  # what it was to be told next
         for wire in list(self._wires):
             wire.abort()
             if wire.connection is not None:

@@ -8,6 +8,7 @@ the first that the loop sees.
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from threading import get_ident
 from typing import Protocol
 
 from fogline.errors import FoglineError
@@ -144,7 +145,7 @@ class Http2Call:
         self.writers.append(callback)
         if self.has_ended:
             self.run_callbacks()
-        elif self.owner.poll.is_here():
+        elif get_ident() == self.owner.poll.thread:
             self.owner.watch_writable(self)
         else:
             self.owner.poll.later(partial(self.owner.watch_writable, self))
@@ -157,7 +158,7 @@ class Http2Call:
                 self._run_one(writers)
 
     def send(self, response: bytes) -> None:
-        if self.owner.poll.is_here():
+        if get_ident() == self.owner.poll.thread:
             self.owner.send(self, response)
         else:
             self._sent_later += 1
@@ -168,7 +169,7 @@ class Http2Call:
         self.owner.send(self, response)
 
     def receive(self, take: Take) -> None:
-        if self.owner.poll.is_here():
+        if get_ident() == self.owner.poll.thread:
             self._receive(take)
         else:
             self.owner.poll.later(partial(self._receive, take))
@@ -205,14 +206,14 @@ class Http2Call:
 
     def finish(self, response: bytes | None) -> None:
         owner = self.owner
-        if owner.poll.is_here():
+        if get_ident() == owner.poll.thread:
             owner.end(self, response, None)
         else:
             owner.poll.later(partial(owner.end, self, response, None))
 
     def fail(self, error: FoglineError) -> None:
         owner = self.owner
-        if owner.poll.is_here():
+        if get_ident() == owner.poll.thread:
             owner.end(self, None, error)
         else:
             owner.poll.later(partial(owner.end, self, None, error))

@@ -22,7 +22,7 @@ from fogline_edge.serving.front.conduct import FLOOD, Conduct
 from fogline_edge.serving.front.config import FrontConfig
 from fogline_edge.serving.front.holdings import Holdings
 from fogline_edge.serving.front.poll import Poll
-from fogline_edge.serving.front.responses import Responses
+from fogline_edge.serving.front.responses import SMALL_BYTES, Responses
 
 _LOG = logging.getLogger(__name__)
 
@@ -298,8 +298,20 @@ class Connection:
         if call.has_ended:
             return
         call.has_ended = True
-        try:  # noqa: SIM105 - `suppress` costs as much as the rest of this method
-            self._responses.end(call, response, error)
+        try:
+            if (
+                error is None
+                and response is not None
+                and len(response) <= SMALL_BYTES
+                and not call.has_headers
+                and not call.gzips
+            ):
+                session, stream_id = self._session, call.stream_id
+                session.send_response(stream_id, grpc.RESPONSE)
+                session.send_data(stream_id, b"\0" + len(response).to_bytes(4, "big") + response)
+                session.send_trailers(stream_id, grpc.OK_TRAILERS)
+            else:
+                self._responses.end(call, response, error)
         except ngh2.NGH2Error:
             pass  # the peer has reset the stream: nobody waits
         self._has_answered = True

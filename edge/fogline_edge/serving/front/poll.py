@@ -2,7 +2,7 @@
 
 All calls that became ready in one poll of the loop are handed over together, and each connection
 is written to once. What other threads end is taken in one go too. Everything but `later` and
-`is_here` is for the loop's thread alone.
+`thread` is for the loop's thread alone.
 """
 
 import logging
@@ -84,7 +84,8 @@ class Poll:
         self._loop = loop
         self._on_ready = on_ready
         self._on_written = on_written
-        self._thread = 0
+        self.thread = 0
+        """Identifier of the loop's thread."""
         self._dirty: list[Writer] = []
         self._later: deque[Callable[[], None]] = deque()
         self._is_scheduled = False
@@ -94,11 +95,7 @@ class Poll:
 
     def run_here(self) -> None:
         """Says that the calling thread is the loop's."""
-        self._thread = get_ident()
-
-    def is_here(self) -> bool:
-        """Whether the calling thread is the loop's."""
-        return get_ident() == self._thread
+        self.thread = get_ident()
 
     def later(self, action: Callable[[], None]) -> None:
         """Runs `action` in the loop's thread; from any thread, one wake-up for many."""
@@ -147,13 +144,21 @@ class Poll:
         for writer in dirty:
             writer.pump()
         if hands_over:
-            self._on_written()
+            # uvloop writes when this turn of the loop ends, so that this comes after it.
+            self._loop.call_soon(self.tell_written)
         if self.takes:
             self.begin()
         next_at = self.deadlines.next_at()
         if next_at is not None and next_at < self._armed:
             self._armed = next_at
             self._loop.call_at(next_at, self._expire)
+
+    def tell_written(self) -> None:
+        """Says that what `on_ready` answered is on its way."""
+        try:
+            self._on_written()
+        except Exception:  # the loop must outlive a fault of ours
+            _LOG.exception("what follows answers failed")
 
     def _expire(self) -> None:
         self._armed = inf

@@ -92,7 +92,7 @@ class Responses:
             message = grpc.compress(message)
             session.send_data(stream_id, grpc.prefix(message, compressed=True) + message)
         elif size <= SMALL_BYTES:
-            session.send_data(stream_id, b"\0" + size.to_bytes(4, "big") + message)
+            session.send_data(stream_id, grpc.prefix(message) + message)
         else:  # without a copy
             session.send_data(stream_id, grpc.prefix(message))
             session.send_data(stream_id, message)
