@@ -19,11 +19,11 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.serving_rig import cache, cores, peers, processes, report, workloads
-from benchmarks.serving_rig.bars import UVLOOP, Evidence, bars
+from benchmarks.serving_rig import cache, cores, crosscheck, peers, processes, report, workloads
+from benchmarks.serving_rig.bars import ECHO, UVLOOP, Evidence, bars
 from benchmarks.serving_rig.load import Load, Measured, measure
 from benchmarks.serving_rig.peers import Peer, Place, Running
 from benchmarks.serving_rig.report import Cell
@@ -110,7 +110,9 @@ class Benchmark:
                 if cells:
                     self._compare(workload, cells, is_tls=is_tls)
         if UVLOOP in (p.label for p in self._chosen):
-            measure_special(self.evidence, self._folder, self._extent.million, self._extent.seconds)
+            measure_special(
+                self.evidence, self._folder, self._extent.million, self._extent.repetitions
+            )
 
     def _compare(self, workload: Workload, cells: Sequence[Cell], *, is_tls: bool) -> None:
         with contextlib.ExitStack() as stack:
@@ -119,10 +121,8 @@ class Benchmark:
                 for _ in range(self._extent.repetitions):
                     for server in servers:
                         self._measure(server, workload, cell)
-                    if not is_tls and cell.in_flight == 1:
-                        self.evidence.add(
-                            cell, "ONNX Runtime in process", self._raw(workload, cell)
-                        )
+                    if not is_tls:
+                        self._beside(servers, workload, cell)
                 labels = dict.fromkeys(label for c, label in self.evidence.results if c == cell)
                 print(report.table(cell, [(n, self.evidence.results[cell, n]) for n in labels]))
             for server in servers:
@@ -183,8 +183,25 @@ class Benchmark:
                 f"{server.peer.label}, {cell}: {found.failed} failed; {'; '.join(wrong[:3])}"
             )
 
+    def _beside(self, servers: Sequence[Running], workload: Workload, cell: Cell) -> None:
+        """ONNX Runtime alone; and another load generator on the fastest two."""
+        if cell.in_flight == 1:
+            self.evidence.add(cell, "ONNX Runtime in process", self._raw(workload, cell))
+        if cell.kind != "identical" or cell.in_flight != 64 or not crosscheck.is_there():
+            return
+        body = self._folder / f"{workload.name}.body"
+        body.write_bytes(workload.first_body())
+        for server in servers:
+            if server.peer.label in (UVLOOP, ECHO):
+                found = crosscheck.measure(
+                    server.port, server.pid, body, cell.in_flight, cores.load()
+                )
+                self.evidence.add(cell, f"{server.peer.label}, by h2load", found)
+
     def _raw(self, workload: Workload, cell: Cell) -> Measured:
-        return raw(workload, cell.kind, self._folder, 1, self._extent.seconds, cores.server())
+        return raw(
+            workload, cell.kind, self._folder, 1, seconds=self._extent.seconds, cores=cores.server()
+        )
 
     def _skip(self, what: str, why: Exception) -> None:
         told = f"{what}: {why}"
@@ -193,12 +210,25 @@ class Benchmark:
             print(f"  skipped: {told}", file=sys.stderr)
 
 
+def _extent(given: argparse.Namespace) -> Extent:
+    changes = {
+        "seconds": given.seconds,
+        "repetitions": given.repetitions,
+        "million": given.settle,
+    }
+    extent: Extent = given.extent
+    return replace(extent, **{n: v for n, v in changes.items() if v is not None})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--quick", dest="extent", action="store_const", const=QUICK, default=USUAL)
     extent.add_argument("--full", dest="extent", action="store_const", const=FULL)
     parser.add_argument("--only", default="", metavar="A,B", help="servers whose name holds A or B")
+    parser.add_argument("--seconds", type=float, help="of each run, instead of the extent's")
+    parser.add_argument("--repetitions", type=int, help="of each run, instead of the extent's")
+    parser.add_argument("--settle", type=int, help="requests before memory is read")
     parser.add_argument("--json", type=Path, metavar="F", help="also writes every figure to F")
     given = parser.parse_args(argv)
     wanted = [w.strip().lower() for w in given.only.split(",")]
@@ -211,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     environment = report.environment()
     print("\n".join(f"{name}: {value}" for name, value in environment.items()))
     with tempfile.TemporaryDirectory() as name:
-        benchmark = Benchmark(Path(name), given.extent, chosen)
+        benchmark = Benchmark(Path(name), _extent(given), chosen)
         benchmark.run()
     evidence = benchmark.evidence
     print(evidence.summary())

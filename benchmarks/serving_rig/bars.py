@@ -37,6 +37,11 @@ class Evidence:
     def add(self, cell: Cell, label: str, found: Measured) -> None:
         self.results.setdefault((cell, label), []).append(found)
 
+    def add_magika(self, name: str, run: Measured) -> None:
+        self.magika.setdefault(name, []).append(run.rate)
+        if run.failed:
+            self.faults.append(f"magika, {name}: {run.failed} failed")
+
     def runs(self, label: str, in_flight: int) -> Sequence[Measured]:
         """Of varied requests to the small model, without TLS."""
         cell = Cell(workload="mlp", kind="varied", in_flight=in_flight)
@@ -157,6 +162,10 @@ def _magika(found: Evidence) -> list[Bar]:
             limit=0.95 * rates["raw both cores"],
             unit="/s",
             is_floor=True,
+            spread=_ratios(
+                found.magika["served both cores"],
+                [0.95 * r for r in found.magika["raw both cores"]],
+            ),
         ),
         Bar(
             name="magika while the MLP saturates the loop, beside half a core's raw",
@@ -164,6 +173,9 @@ def _magika(found: Evidence) -> list[Bar]:
             limit=0.5 * rates["raw one core"],
             unit="/s",
             is_floor=True,
+            spread=_ratios(
+                found.magika["beside mlp"], [0.5 * r for r in found.magika["raw one core"]]
+            ),
         ),
     ]
 

@@ -1,15 +1,18 @@
 """ONNX Runtime alone, in a process of its own: what a model costs without a server.
 
-    python -m benchmarks.serving_rig.raw MODEL INPUT ROWS.npz THREADS SECONDS
+    python -m benchmarks.serving_rig.raw MODEL INPUT ROWS.npz THREADS SECONDS REQUESTS
 
-Each of THREADS threads runs one session with one intra-op thread over the given requests. Prints
-JSON with the same keys as the load generator, and the CPU seconds.
+Each of THREADS threads runs one session with one intra-op thread over the given requests, until
+SECONDS are over or REQUESTS, if not 0, are done by all. Prints JSON with the same keys as the load
+generator, and the CPU seconds.
 """
 
+import itertools
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +24,27 @@ WARM_S = 0.3
 
 
 def main() -> None:
-    model, name, file, threads, seconds = sys.argv[1:]
+    model, name, file, threads, seconds, requests = sys.argv[1:]
     with np.load(Path(file)) as data:
         rows = [data[key] for key in data]
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    sessions = [
-        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    workers = [
+        Worker(ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]), name, rows)
         for _ in range(int(threads))
     ]
-    for session in sessions:
-        _run(session, name, rows, WARM_S)
-    took: list[list[float]] = [[] for _ in sessions]
-
-    def work(i: int) -> None:
-        took[i] = _run(sessions[i], name, rows, float(seconds))
-
+    for worker in workers:
+        worker.run(itertools.count(), WARM_S, 1 << 62)
+        worker.took.clear()
+    order = itertools.count()  # shared, so that a number of requests is done once by all together
+    last = int(requests) or 1 << 62
     began, cpu = time.perf_counter(), time.process_time()
-    running = [threading.Thread(target=work, args=(i,)) for i in range(len(sessions))]
+    running = [threading.Thread(target=w.run, args=(order, float(seconds), last)) for w in workers]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
-    each = np.concatenate([np.asarray(t) for t in took])
+    each = np.concatenate([np.asarray(w.took) for w in workers])
     found = {
         "requests": len(each),
         "failed": 0,
@@ -55,20 +56,24 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def _run(
-    session: ort.InferenceSession, name: str, rows: list[Array], seconds: float
-) -> list[float]:
-    """Seconds that each run took."""
-    took = []
-    outputs = [o.name for o in session.get_outputs()]
-    before = time.perf_counter()
-    end, i = before + seconds, 0
-    while before < end:
-        session.run(outputs, {name: rows[i % len(rows)]})
-        after = time.perf_counter()
-        took.append(after - before)
-        before, i = after, i + 1
-    return took
+class Worker:
+    """One session; `took` holds the seconds of each run."""
+
+    def __init__(self, session: ort.InferenceSession, name: str, rows: list[Array]) -> None:
+        self._session = session
+        self._name = name
+        self._rows = rows
+        self._outputs = [o.name for o in session.get_outputs()]
+        self.took: list[float] = []
+
+    def run(self, order: Iterator[int], seconds: float, requests: int) -> None:
+        before = time.perf_counter()
+        end = before + seconds
+        while before < end and (i := next(order)) < requests:
+            self._session.run(self._outputs, {self._name: self._rows[i % len(self._rows)]})
+            after = time.perf_counter()
+            self.took.append(after - before)
+            before = after
 
 
 if __name__ == "__main__":

@@ -14,14 +14,18 @@ from benchmarks.serving_rig import peers, processes
 from benchmarks.serving_rig.bars import UVLOOP, Evidence
 from benchmarks.serving_rig.device import whole_agent
 from benchmarks.serving_rig.load import Load, Measured, measure
-from benchmarks.serving_rig.peers import Place
+from benchmarks.serving_rig.peers import Place, Running
 from benchmarks.serving_rig.workloads import Workload
 
 STARTS = 5
 """Of which the first answer is timed."""
+PASSES = 3
+"""Over magika's 64 varied requests, so that whoever answers them does the same work."""
+BESIDE_S = 4.0
+RAW_TIMEOUT_S = 120.0
 
 
-def measure_special(found: Evidence, folder: Path, million: int, seconds: float) -> None:
+def measure_special(found: Evidence, folder: Path, million: int, turns: int) -> None:
     """Fills in what needs servers of its own; each only where its models are there."""
     mlp, magika = found.workloads.get("mlp"), found.workloads.get("magika")
     found.settled_requests = million
@@ -32,7 +36,7 @@ def measure_special(found: Evidence, folder: Path, million: int, seconds: float)
             except RuntimeError as e:
                 found.skipped.append(f"memory after {million} requests: {e}")
     if magika is not None and mlp is not None:
-        _both_cores(found, folder, mlp, magika, max(4.0, seconds))
+        _both_cores(found, folder, mlp, magika, turns)
 
 
 def raw(
@@ -40,16 +44,18 @@ def raw(
     kind: str,
     folder: Path,
     threads: int,
-    seconds: float,
+    *,
+    seconds: float = RAW_TIMEOUT_S,
+    requests: int = 0,
     cores: Collection[int] = (),
 ) -> Measured:
-    """ONNX Runtime in a process of its own, on the same inputs."""
+    """ONNX Runtime in a process of its own, on the same inputs in the same order."""
     file = folder / f"{workload.name}-{kind}.npz"
     if not file.exists():
         rows = {f"{i:05}": x for i, x in enumerate(workload.pools[kind].rows)}
         with file.open("wb") as out:
             np.savez(out, **rows)  # type: ignore[arg-type]
-    words = (workload.model, workload.input.name, file, threads, seconds)
+    words = (workload.model, workload.input.name, file, threads, seconds, requests)
     command = (sys.executable, "-m", "benchmarks.serving_rig.raw", *map(str, words))
     done = subprocess.run(
         processes.pinned(command, cores),
@@ -82,35 +88,32 @@ def _settle_whole(found: Evidence, folder: Path, mlp: Workload, million: int) ->
         found.settled["everything on"] = processes.memory(agent.pid)
 
 
-def _both_cores(
-    found: Evidence, folder: Path, mlp: Workload, magika: Workload, seconds: float
-) -> None:
+def _both_cores(found: Evidence, folder: Path, mlp: Workload, magika: Workload, turns: int) -> None:
+    """Magika beside ONNX Runtime alone, in turns: on both cores, then with the busy small model."""
     cores = len(os.sched_getaffinity(0))
-    one = raw(magika, "varied", folder, 1, seconds)
-    both = raw(magika, "varied", folder, cores, seconds)
     peer = peers.ours(UVLOOP)
     with peers.running(peer, _place(folder, mlp, magika)) as server:
-        alone = measure(_load(server.port, magika, folder / "a", 8, seconds), server.pid)
-        beside = _load(server.port, magika, folder / "a", 8, seconds)
-        saturating = _load(server.port, mlp, folder / "b", 64, seconds)
-        for load in (beside, saturating):
-            load.wait_warm()
-        for load in (beside, saturating):
-            load.begin()
-        shared, busy = beside.end(), saturating.end()
-        found.faults += magika.mistakes(folder / "a", "varied") + mlp.mistakes(
-            folder / "b", "varied"
-        )
-    for name, run in (
-        ("raw one core", one),
-        ("raw both cores", both),
-        ("served both cores", alone),
-        ("beside mlp", shared),
-        ("mlp meanwhile", busy),
-    ):
-        found.magika.setdefault(name, []).append(run.rate)
-        if run.failed:
-            found.faults.append(f"magika, {name}: {run.failed} failed")
+        for _ in range(turns):
+            for name, threads in (("raw one core", 1), ("raw both cores", cores)):
+                found.add_magika(name, raw(magika, "varied", folder, threads, requests=PASSES * 64))
+            load = _load(server.port, magika, folder / "a", 8, requests=PASSES * 64)
+            found.add_magika("served both cores", measure(load, server.pid))
+            _beside(found, server, folder, mlp, magika)
+
+
+def _beside(
+    found: Evidence, server: Running, folder: Path, mlp: Workload, magika: Workload
+) -> None:
+    asked = _load(server.port, magika, folder / "a", 8, seconds=BESIDE_S)
+    saturating = _load(server.port, mlp, folder / "b", 64, seconds=BESIDE_S)
+    for load in (asked, saturating):
+        load.wait_warm()
+    for load in (asked, saturating):
+        load.begin()
+    found.add_magika("beside mlp", asked.end())
+    found.add_magika("mlp meanwhile", saturating.end())
+    found.faults += magika.mistakes(folder / "a", "varied")
+    found.faults += mlp.mistakes(folder / "b", "varied")
 
 
 def _ask(
@@ -129,9 +132,25 @@ def _ask(
         found.faults.append(f"{requests} requests: {run.failed} failed; {'; '.join(wrong[:3])}")
 
 
-def _load(port: int, workload: Workload, samples: Path, in_flight: int, seconds: float) -> Load:
+def _load(
+    port: int,
+    workload: Workload,
+    samples: Path,
+    in_flight: int,
+    *,
+    seconds: float = 0.0,
+    requests: int = 0,
+) -> Load:
     pool = workload.pools["varied"].file
-    return Load(port, pool, samples, in_flight=in_flight, seconds=seconds, warm_s=1.0)
+    return Load(
+        port,
+        pool,
+        samples,
+        in_flight=in_flight,
+        seconds=seconds,
+        requests=requests,
+        warm_s=0.5,
+    )
 
 
 def _place(folder: Path, *models: Workload) -> Place:

@@ -63,10 +63,13 @@ class Workload:
     def mean_rows(self) -> float:
         return float(np.mean([len(r) for r in self.pools["varied"].rows]))
 
+    def first_body(self) -> bytes:
+        """The request of `identical` as it is sent: after the pool's head."""
+        return self.pools["identical"].file.read_bytes()[12:]
+
     def first_message(self) -> bytes:
-        """The request of `identical`, without gRPC's prefix."""
-        data = self.pools["identical"].file.read_bytes()
-        return data[12 + 5 :]
+        """... without gRPC's prefix."""
+        return self.first_body()[5:]
 
     def mistakes(self, samples: Path, pool: str) -> list[str]:
         """What is wrong with answers that the load generator kept."""
