@@ -2,8 +2,9 @@
 
 from typing import TypeVar
 
-from fogline.bundle import Bundle
-from fogline.records import Record, decode_json
+from fogline import console
+from fogline.bundle import Bundle, unpack_pipeline
+from fogline.records import Record, decode_json, to_plain
 from fogline.schema import Field
 from fogline.summaries import Reference, accuracy_counts
 from fogline_hub.convert import Parity
@@ -53,6 +54,30 @@ def bundle_facts(bundle: Bundle, models: tuple[ModelFacts, ...]) -> BundleFacts:
         parity=parity,
         reference=None if reference is None else _reference_row(reference),
     )
+
+
+def pipeline_facts(bundle: Bundle) -> tuple[dict[str, object], str]:
+    """What `inspect` tells of a bundle whose variants are pipelines: for programs, and for people.
+
+    Raises:
+        Corrupt: a definition is not one, or not that of the manifest.
+    """
+    variants = {}
+    lines = [f"{bundle.manifest.name}: a pipeline, digest {bundle.digest}"]
+    for variant in bundle.manifest.variants:
+        pipeline = unpack_pipeline(bundle, variant.name)
+        variants[variant.name] = to_plain(pipeline)
+        rows = [
+            {"step": step.name, "component": pipeline.components[step.run].ref}
+            for step in pipeline.steps
+        ]
+        lines += [f"variant {variant.name}", console.table(rows, ("step", "component"))]
+    facts: dict[str, object] = {
+        "name": bundle.manifest.name,
+        "digest": bundle.digest,
+        "pipelines": variants,
+    }
+    return facts, "\n".join(lines)
 
 
 def _part(bundle: Bundle, path: str, kind: type[T]) -> T | None:

@@ -7,7 +7,7 @@ from fogline import console
 from fogline.bundle import read_bundle
 from fogline.clock import SystemClock
 from fogline.errors import InvalidInput
-from fogline_hub.cli.bundle_facts import bundle_facts
+from fogline_hub.cli.bundle_facts import bundle_facts, pipeline_facts
 from fogline_hub.cli.convert_text import (
     bundle_text,
     conversion_text,
@@ -85,6 +85,9 @@ def inspect(argv: list[str]) -> int:
     path = Path(args.path)
     if path.is_dir():
         bundle = read_bundle(path)
+        if any(v.is_pipeline for v in bundle.manifest.variants):
+            console.emit(*pipeline_facts(bundle), as_json=args.json)
+            return 0
         models = inspect_models(tuple(bundle.path(v.file) for v in bundle.manifest.variants))
         facts = bundle_facts(bundle, models)
         console.emit(facts, bundle_text(facts, models), as_json=args.json)

@@ -23,12 +23,16 @@ def push(argv: list[str]) -> int:
     parser = console.parser(
         "fogline push",
         "Sign a bundle and make it the next version of a model. Pushing the same bundle again "
-        "changes nothing. A bare ONNX file becomes a bundle that is marked as unverified.",
+        "changes nothing. A bare ONNX file becomes a bundle that is marked as unverified. So does "
+        "a pipeline's definition; its models are pushed by themselves.",
         "fogline push rain bundle/ --alias champion",
         "fogline push rain model.onnx --keys hub/operator",
+        "fogline push ocr pipeline.toml",
     )
     parser.add_argument("name", metavar="NAME", help="the model")
-    parser.add_argument("source", metavar="DIR|MODEL.onnx", type=Path, help="what to push")
+    parser.add_argument(
+        "source", metavar="DIR|MODEL.onnx|PIPELINE.toml", type=Path, help="what to push"
+    )
     parser.add_argument("--alias", default="", metavar="A", help="also point NAME@A at it")
     add_hub_arguments(parser)
     add_keys_argument(parser)
@@ -195,8 +199,13 @@ def _bundle(name: str, source: Path, scratch: Path) -> Bundle:
     if source.is_dir():
         return read_bundle(source)
     if not source.exists():
-        raise NotFound(f"{source} is not there; push a bundle's folder or an ONNX file")
+        raise NotFound(
+            f"{source} is not there; push a bundle's folder, an ONNX file, or the definition of a "
+            "pipeline"
+        )
     from fogline_hub.cli.bare_model import bundle_of_onnx
+    from fogline_hub.cli.bare_pipeline import bundle_of_pipeline
 
-    bundle_of_onnx(source, scratch, name=name, created_at=SystemClock().now())
+    pack = bundle_of_pipeline if source.suffix in (".toml", ".json") else bundle_of_onnx
+    pack(source, scratch, name=name, created_at=SystemClock().now())
     return read_bundle(scratch)
