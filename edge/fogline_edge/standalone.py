@@ -150,7 +150,8 @@ class Standalone:
             return None
         from fogline_edge.serving.repository import Repository, is_repository
 
-        if not is_repository(path):
+        # A repository that callers fill may be empty at the start.
+        if self._offer.control == "none" and not is_repository(path):
             return None
         return Repository(
             path,

@@ -194,6 +194,20 @@ def test_models_are_loaded_and_unloaded_on_demand(explicit: tuple[Any, Path]) ->
     assert caught.value.status() == "StatusCode.NOT_FOUND"
 
 
+def test_a_repository_that_callers_fill_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    tokens = repositories.save_tokens(tmp_path / "tokens.toml")
+    control = ("--model-control", "explicit", "--tokens", tokens)
+    with serve_process(tmp_path / "repository", *control) as (_, address):
+        client = triton.InferenceServerClient(address)
+        assert client.is_server_ready()
+        assert index(client) == {}
+        repositories.add_identity(tmp_path / "repository")
+        client.load_model("identity", headers=AUTHORIZED)
+        assert ask(client, "identity", ones(1, 2)).tolist() == [[1, 1]]
+        client.close()
+
+
 def test_no_request_fails_while_a_model_is_loaded_again(explicit: tuple[Any, Path]) -> None:
     client, root = explicit
     ends, answers, faults = threading.Event(), set(), []

@@ -292,7 +292,8 @@ def _bundle_source(
 ) -> ModelSource:
     if not (folder / MANIFEST_NAME).is_file():
         raise InvalidInput(
-            f"{folder}: a folder without {MANIFEST_NAME}; give a .onnx file or a bundle's folder"
+            f"{folder}: a folder without {MANIFEST_NAME}; give a .onnx file, a bundle's folder, or "
+            "a folder of models as NAME/1/model.onnx"
         )
     bundle = read_bundle(folder)
     name = name or bundle.manifest.name

@@ -18,6 +18,7 @@ from fogline_edge.serving.statistics import Duration, Statistics, VersionStatist
 
 EXTENSIONS = (
     "classification",
+    "logging",
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
