@@ -2,12 +2,10 @@
 
     python -m benchmarks.residency [--minutes 10] [--json]
 
-A process that holds the models as a server does (proved in children, loaded on demand, the least
-recently used let go) is asked by several threads, each a random model with a random number of rows,
-whose answer is known. Its memory is measured from outside, by `smaps_rollup`, every 50 ms: nothing
-is believed of what it says itself but the counts. The base is what it holds before the first load.
-Models are chains of square products with random weights of 10 to 20 MiB, every second with its
-weights in a file beside it.
+`fogline serve` on a repository of models is asked by several clients, each a random model with a
+random number of rows, whose answer is known. The server's memory is measured from outside, by
+`smaps_rollup`, every 50 ms; the base is what it holds without a model. Models are chains of square
+products with random weights of 10 to 20 MiB, every second with its weights in a file beside it.
 """
 
 import argparse
@@ -18,14 +16,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import grpc
 import numpy as np
 
-from fogline.allocator import use_one_heap
+from fogline.client import Client
+from fogline.errors import FoglineError
+from fogline.wire.open_inference_pb2 import RepositoryModelLoadRequest
+from fogline.wire.services import INFERENCE_SERVICE
 
 MIB = 2**20
 LAYERS = 4
@@ -38,7 +41,6 @@ class Dense:
     """One model that was written, and one answer of it."""
 
     name: str
-    path: str
     width: int
     megabytes: float
     answer: float
@@ -47,18 +49,16 @@ class Dense:
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What the process that held the models says of itself."""
+    """What clients saw, and what the server says of itself."""
 
     requests: int = 0
     failures: int = 0
     wrong: int = 0
-    waits: int = 0
-    """Requests that found their model not in memory."""
+    ms_p50: float = 0.0
+    ms_p99: float = 0.0
     loads: int = 0
     evictions: int = 0
-    prove_s: float = 0.0
-    wait_ms_p50: float = 0.0
-    wait_ms_p99: float = 0.0
+    load_all_s: float = 0.0
     first_failure: str = ""
 
 
@@ -76,7 +76,9 @@ class Outcome:
         return self.max_bytes <= self.base_bytes + self.budget_bytes
 
 
-def save_dense(path: Path, megabytes: float, *, seed: int = 0, external: bool = False) -> Dense:
+def save_dense(
+    path: Path, name: str, megabytes: float, *, seed: int = 0, external: bool = False
+) -> Dense:
     """Writes `y = x @ w0 @ w1 @ w2 @ w3` for FP32 [-1, width], weights of this size in all."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -99,8 +101,7 @@ def save_dense(path: Path, megabytes: float, *, seed: int = 0, external: bool = 
     beside = f"{path.name}.data"
     onnx.save(model, path, save_as_external_data=external, location=beside, size_threshold=0)
     return Dense(
-        name=path.stem,
-        path=str(path),
+        name=name,
         width=width,
         megabytes=megabytes,
         answer=float(y[0, 0]),
@@ -108,45 +109,44 @@ def save_dense(path: Path, megabytes: float, *, seed: int = 0, external: bool = 
 
 
 def save_models(folder: Path, count: int = MODELS) -> list[Dense]:
-    """Models of 10 to 20 MiB, each in a folder of its own."""
+    """A repository of models of 10 to 20 MiB."""
     found = []
     for i in range(count):
-        home = folder / f"m{i}"
-        home.mkdir()
+        home = folder / f"m{i}" / "1"
+        home.mkdir(parents=True)
         size = 10 + 10 * i / max(count - 1, 1)
-        found.append(save_dense(home / f"m{i}.onnx", size, seed=i, external=i % 2 == 1))
+        path = home / "model.onnx"
+        found.append(save_dense(path, f"m{i}", size, seed=i, external=i % 2 == 1))
     return found
 
 
-def measure(models: Sequence[Dense], budget_bytes: int, seconds: float, threads: int) -> Outcome:
-    """Runs the process that holds the models, and watches it."""
-    request = {
-        "models": [asdict(m) for m in models],
-        "budget_bytes": budget_bytes,
-        "seconds": seconds,
-        "threads": threads,
-    }
-    child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.residency", "--child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    with child:
-        child.stdin.write(json.dumps(request) + "\n")
-        child.stdin.flush()
-        if child.stdout.readline() != "ready\n":
-            raise RuntimeError("the process that holds the models did not start")
-        base = anonymous_bytes(child.pid)
-        child.stdin.write("go\n")
-        child.stdin.flush()
-        watcher = _Watcher(child.pid)
+def budget_of(models: Sequence[Dense]) -> int:
+    """What `HELD` models of the mean size hold, in bytes."""
+    return int(HELD * MIB * sum(m.megabytes for m in models) / len(models))
+
+
+def measure(
+    folder: Path, models: Sequence[Dense], budget_bytes: int, seconds: float, threads: int = 4
+) -> Outcome:
+    """Serves the models of a folder, asks for them, and watches the server.
+
+    Its base is measured as it starts, without a model; then all are loaded by calls, each
+    making room for the next, and then they are asked.
+    """
+    socket = folder / "s.sock"
+    with _serving(folder, budget_bytes, socket) as (pid, address, metrics):
+        base = anonymous_bytes(pid)
+        watcher = _Watcher(pid)
         watcher.start()
-        counts = Counts(**json.loads(child.stdout.readline()))
+        counts = Counts()
+        began = time.perf_counter()
+        _load_all(socket, models)
+        counts.load_all_s = time.perf_counter() - began
+        _ask(address, models, counts, seconds, threads)
         watcher.stop()
-        child.stdin.close()
+        known = _metrics_of(metrics)
+        counts.loads = int(known["fogline_model_loads_total"])
+        counts.evictions = int(known["fogline_model_evictions_total"])
     return Outcome(
         base_bytes=base,
         budget_bytes=budget_bytes,
@@ -180,104 +180,73 @@ class _Watcher(threading.Thread):
         self.join()
 
 
-# ------------------------------------------------- the process that holds the models
+@contextmanager
+def _serving(folder: Path, budget_bytes: int, socket: Path) -> Iterator[tuple[int, str, str]]:
+    """`fogline serve` on the folder: its process, its address, and that of its metrics."""
+    command = [
+        *(str(Path(sys.executable).with_name("fogline")), "serve", str(folder)),
+        *("--model-memory", str(budget_bytes), "--model-control", "explicit"),
+        *("--grpc", "127.0.0.1:0", "--unix", str(socket), "--metrics", "127.0.0.1:0"),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            line = process.stdout.readline() if process.stdout is not None else ""
+            found = dict(word.partition("=")[::2] for word in line.split()[1:])
+            if "grpc" not in found:
+                raise RuntimeError(f"the server did not start: {line!r}")
+            yield process.pid, found["grpc"].split(",")[0], found["metrics"]
+        finally:
+            process.terminate()
 
 
-def hold() -> int:
-    """Reads what to hold from stdin, says `ready`, waits for a line, and prints its counts."""
-    use_one_heap()
-    from fogline.runtime.interrupt import Watchdog
-    from fogline_edge.serving.loading import Loading, source_of
-    from fogline_edge.serving.models import Models
-    from fogline_edge.serving.residency import MemoryWatch, Residency, ResidencyConfig
-
-    request = json.loads(sys.stdin.readline())
-    dense = [Dense(**m) for m in request["models"]]
-    loading = Loading(watchdog=Watchdog())
-    sources = [source_of(Path(m.path), loading, name=m.name) for m in dense]
-    models = Models()
-    residency = Residency(models, ResidencyConfig(model_memory_bytes=request["budget_bytes"]))
-    watch = MemoryWatch(residency)
-    watch.start()
-    print("ready", flush=True)
-    sys.stdin.readline()
-    began = time.perf_counter()
-    for source in sources:
-        source.prove()
-    counts = Counts(prove_s=time.perf_counter() - began)
-    residency.offer(sources)
-    _ask(models, dense, counts, request["seconds"], request["threads"])
-    known = residency.counts()
-    counts.loads, counts.evictions = known.loads, known.evictions
-    watch.close()
-    residency.close()
-    print(json.dumps(asdict(counts)), flush=True)
-    return 0
+def _load_all(socket: Path, models: Sequence[Dense]) -> None:
+    for model in models:
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
+            load = channel.unary_unary(f"/{INFERENCE_SERVICE}/RepositoryModelLoad")
+            load(RepositoryModelLoadRequest(model_name=model.name).SerializeToString())
 
 
-def _ask(models: Any, dense: Sequence[Dense], counts: Counts, seconds: float, threads: int) -> None:
-    lock, waits = threading.Lock(), []
+def _metrics_of(address: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    rows = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in rows}
+
+
+def _ask(
+    address: str, models: Sequence[Dense], counts: Counts, seconds: float, threads: int
+) -> None:
+    lock, taken = threading.Lock(), list[float]()
     until = time.perf_counter() + seconds
 
     def go(seed: int) -> None:
         chance = random.Random(seed)
-        while time.perf_counter() < until:
-            model = chance.choice(dense)
-            waited, failure, is_right = _one(models, model, chance.choice((1, 1, 4, 16)))
-            with lock:
-                counts.requests += 1
-                counts.failures += bool(failure)
-                counts.wrong += not failure and not is_right
-                counts.first_failure = counts.first_failure or failure
-                if waited:
-                    waits.append(waited)
+        with Client(address) as client:
+            while time.perf_counter() < until:
+                model, rows = chance.choice(models), chance.choice((1, 1, 4, 16))
+                x = np.ones((rows, model.width), np.float32)
+                failure, is_right = "", False
+                began = time.perf_counter()
+                try:
+                    y = client.predict(model.name, {"x": x}).outputs["y"]
+                    is_right = bool(np.allclose(y[:, 0], model.answer, rtol=1e-3, atol=1e-4))
+                except FoglineError as e:
+                    failure = str(e)
+                with lock:
+                    taken.append(time.perf_counter() - began)
+                    counts.failures += bool(failure)
+                    counts.wrong += not failure and not is_right
+                    counts.first_failure = counts.first_failure or failure
 
     askers = [threading.Thread(target=go, args=(seed,)) for seed in range(threads)]
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join()
-    counts.waits = len(waits)
-    if waits:
-        counts.wait_ms_p50, counts.wait_ms_p99 = (
-            float(v) * 1e3 for v in np.percentile(waits, [50, 99])
-        )
-
-
-def _one(models: Any, model: Dense, rows: int) -> tuple[float, str, bool]:
-    """One request: seconds that it waited for a load, why it failed, whether it was right."""
-    from fogline.errors import FoglineError
-    from fogline_edge.serving.models import NotLoaded
-
-    began, waited = time.perf_counter(), 0.0
-    try:
-        while True:
-            try:
-                entry = models.acquire(model.name)
-                break
-            except NotLoaded:
-                told, errors = threading.Event(), list[FoglineError | None]()
-
-                def then(
-                    error: FoglineError | None,
-                    told: threading.Event = told,
-                    errors: list[FoglineError | None] = errors,
-                ) -> None:
-                    errors.append(error)
-                    told.set()
-
-                models.demand(model.name, "", then)
-                told.wait()
-                if errors[0] is not None:
-                    raise errors[0] from None
-                waited = time.perf_counter() - began
-        try:
-            y = entry.served.runner.run({"x": np.ones((rows, model.width), np.float32)})["y"]
-        finally:
-            entry.release()
-    except FoglineError as e:
-        return waited, str(e), False
-    return waited, "", bool(np.allclose(y[:, 0], model.answer, rtol=1e-3, atol=1e-4))
+    counts.requests = len(taken)
+    counts.ms_p50, counts.ms_p99 = (float(v) * 1e3 for v in np.percentile(taken, [50, 99]))
 
 
 def table(outcome: Outcome) -> str:
@@ -287,9 +256,9 @@ def table(outcome: Outcome) -> str:
     return f"""anonymous memory: base {outcome.base_bytes * mib:.1f} MiB, budget \
 {outcome.budget_bytes * mib:.1f} MiB
 highest above the base: {above * mib:.1f} MiB, {verdict} the budget ({outcome.samples} samples)
-{counts.requests} requests, {counts.failures} failed, {counts.wrong} wrong answers
-{counts.waits} waited for a load: p50 {counts.wait_ms_p50:.0f} ms, p99 {counts.wait_ms_p99:.0f} ms
-{counts.loads} loads, {counts.evictions} evictions; {counts.prove_s:.1f} s to prove all before
+{counts.requests} requests, {counts.failures} failed, {counts.wrong} wrong answers; \
+p50 {counts.ms_p50:.0f} ms, p99 {counts.ms_p99:.0f} ms
+{counts.loads} loads, {counts.evictions} evictions; {counts.load_all_s:.1f} s to load each once
 {counts.first_failure and f"first failure: {counts.first_failure}"}"""
 
 
@@ -298,15 +267,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.child:
-        return hold()
     with tempfile.TemporaryDirectory() as folder:
         models = save_models(Path(folder))
-        mean = sum(m.megabytes for m in models) / len(models)
-        budget = int(HELD * mean * MIB)
-        outcome = measure(models, budget, given.minutes * 60, given.threads)
+        budget = budget_of(models)
+        outcome = measure(Path(folder), models, budget, given.minutes * 60, given.threads)
     print(json.dumps(asdict(outcome)) if given.json else table(outcome))
     return 0 if outcome.is_within and not outcome.counts.failures else 1
 

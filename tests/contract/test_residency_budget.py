@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.residency import HELD, MIB, measure, save_models
+from benchmarks.residency import HELD, budget_of, measure, save_models
 
 
 @pytest.mark.slow
@@ -12,8 +12,7 @@ def test_twenty_models_asked_at_random_stay_within_a_budget_that_holds_five(
     tmp_path: Path,
 ) -> None:
     models = save_models(tmp_path)
-    mean = sum(m.megabytes for m in models) / len(models)
-    outcome = measure(models, int(HELD * mean * MIB), seconds=15, threads=4)
+    outcome = measure(tmp_path, models, budget_of(models), seconds=15)
     counts = outcome.counts
     assert (counts.failures, counts.wrong, counts.first_failure) == (0, 0, "")
     assert counts.loads > 20

@@ -49,6 +49,16 @@ def test_the_least_recently_used_leave_until_the_peak_fits() -> None:
     assert leaving(residents, 0, most=1) == ["b", "c", "a"]
 
 
+def test_room_is_kept_for_runs_but_no_model_is_refused_for_it() -> None:
+    residents = (resident("a", 1), resident("b", 2))
+    bounds = Bounds(budget_bytes=45 * MIB, max_loaded=9, reserve_bytes=10 * MIB)
+    assert [r.label for r in make_room(NEED, "m", residents, 20 * MIB, bounds)] == ["a"]
+    tight = Bounds(budget_bytes=20 * MIB, max_loaded=9, reserve_bytes=15 * MIB)
+    assert [r.label for r in make_room(NEED, "m", residents, 20 * MIB, tight)] == ["a", "b"]
+    # The process itself holds more than is accounted for.
+    assert [r.label for r in make_room(NEED, "m", residents, 29 * MIB, bounds)] == ["a", "b"]
+
+
 def test_the_idle_leave_before_those_with_requests_and_the_pinned_never() -> None:
     residents = [
         resident("busy", 1, in_flight=2),
