@@ -102,9 +102,22 @@ def test_batching_needs_a_free_first_dimension() -> None:
         fitted("max_batch_size: 8", own)
 
 
-def test_labels_must_be_as_many_as_columns() -> None:
-    with pytest.raises(InvalidInput, match="2 labels for 3 columns"):
-        fitted("", labels={"p": ("a", "b")})
+def test_labels_need_not_be_as_many_as_classes() -> None:
+    assert fitted("", labels={"p": ("a", "b")}).schema.outputs[1].labels == ("a", "b")
+
+
+def test_a_dimension_of_one_is_added_for_a_model_without_batches() -> None:
+    own = Schema(inputs=(field("data", (1, 3, 8, 8)),), outputs=(field("scores", (1, 10, 1, 1)),))
+    made = fitted(
+        "input { name: 'data' data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 3, 8, 8 ]"
+        "  reshape { shape: [ 1, 3, 8, 8 ] } }"
+        "output { name: 'scores' data_type: TYPE_FP32 dims: [ 10 ]"
+        "  reshape { shape: [ 1, 10, 1, 1 ] } }",
+        own,
+    )
+    assert [f.shape for f in (*made.schema.inputs, *made.schema.outputs)] == [(3, 8, 8), (10,)]
+    assert made.reshape_inputs["data"].apply((3, 8, 8)) == (1, 3, 8, 8)
+    assert made.reshape_outputs["scores"].apply((1, 10, 1, 1)) == (10,)
 
 
 class Twice:

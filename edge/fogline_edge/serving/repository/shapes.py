@@ -96,7 +96,8 @@ def fit(
         sides.append(made)
         reshapes.append(changed)
     inputs = _bounded(sides[0], declaration, label)
-    outputs = [_labelled(f, labels.get(f.name, ()), label) for f in sides[1]]
+    # As in Triton, labels need not be as many as classes: those beyond them have none.
+    outputs = [msgspec.structs.replace(f, labels=labels.get(f.name, f.labels)) for f in sides[1]]
     return Fitted(
         schema=Schema(inputs=tuple(inputs), outputs=tuple(outputs)),
         reshape_inputs=reshapes[0],
@@ -190,17 +191,6 @@ def _bounded(fields: list[Field], declaration: Declaration, label: str) -> list[
         ]
     except ValueError as e:
         raise InvalidInput(f"{label}: {e}") from None
-
-
-def _labelled(field: Field, labels: tuple[str, ...], label: str) -> Field:
-    if not labels:
-        return field
-    width = field.shape[-1] if field.shape else 1
-    if width not in (-1, len(labels)):
-        raise InvalidInput(
-            f"{label}, output {field.name!r}: {len(labels)} labels for {width} columns"
-        )
-    return msgspec.structs.replace(field, labels=labels)
 
 
 def _text(shape: tuple[int, ...]) -> str:
