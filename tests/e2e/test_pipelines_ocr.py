@@ -20,7 +20,7 @@ from fogline.tensors import Array
 from fogline_edge.serving import Models
 from fogline_edge.serving.pipelines import PipelineRunner, load_pipeline
 from tests.pipeline_runners import session_model, surroundings
-from tests.serving import running
+from tests.serving import running, serve_process
 from tests.text_images import NAMEPLATE, scenes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -132,6 +132,20 @@ def test_drawn_text_is_read_as_it_was_drawn(folder: Path) -> None:
     with reader(folder) as (client, _, _):
         assert list(map(letters, read(client, scenes()["plate"])[0])) == drawn
         assert list(map(letters, read(client, scenes()["turned"])[0])) == drawn[::-1]
+
+
+def test_the_folder_is_served_by_the_command(
+    folder: Path, installed_steps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(installed_steps))
+    with serve_process(folder) as (_, address):
+        client = triton.InferenceServerClient(address)
+        try:
+            assert not client.is_model_ready("ocr-detector")
+            found = read(client, scenes()["plate"])[0]
+        finally:
+            client.close()
+    assert list(map(letters, found)) == [letters(line.text) for line in NAMEPLATE]
 
 
 def test_the_recogniser_is_swapped_while_images_are_read(folder: Path) -> None:
