@@ -1,10 +1,8 @@
 """The HTTP/2 front against frames written by hand: what other clients do right, or wrong."""
 
 import gzip
-import shutil
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -481,20 +479,3 @@ def test_calls_of_one_poll_are_handed_over_together() -> None:
         for stream in range(1, 129, 2):
             one.end_of(stream)
         assert max(front.script.polls) > 16
-
-
-@pytest.mark.skipif(shutil.which("h2load") is None, reason="needs h2load")
-def test_h2load_is_answered(running: Running, tmp_path_factory: pytest.TempPathFactory) -> None:
-    body = tmp_path_factory.mktemp("h2load") / "body"
-    body.write_bytes(message(b"hello"))
-    headers = ["content-type: application/grpc", "te: trailers"]
-    done = subprocess.run(
-        ["h2load", "-n", "2000", "-c", "4", "-m", "32", "-d", str(body)]
-        + [part for header in headers for part in ("-H", header)]
-        + [f"http://127.0.0.1:{running.port}/inference.GRPCInferenceService/ModelInfer"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert "2000 succeeded, 0 failed, 0 errored" in done.stdout, done.stdout
