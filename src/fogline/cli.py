@@ -31,6 +31,9 @@ COMMANDS: dict[str, Command] = {
     "pipeline check": Command(
         "fogline_edge.cli.pipelines:check", "check the definition of a pipeline", "edge"
     ),
+    "pipeline convert": Command(
+        "fogline_edge.cli.pipelines:convert", "turn a Triton ensemble into a pipeline", "edge"
+    ),
     "agent enroll": Command(
         "fogline_edge.cli.agent:enroll", "trade a token for this device's identity", "edge"
     ),

@@ -1,4 +1,4 @@
-"""`fogline pipeline check`."""
+"""`fogline pipeline check` and `fogline pipeline convert`."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fogline.pipeline import (
     read_pipeline,
     topological_order,
 )
-from fogline.records import Record
+from fogline.records import Record, pretty_json, to_plain
 from fogline.schema import Schema
 
 
@@ -51,6 +51,27 @@ def check(argv: list[str]) -> int:
     report = _report(given.definition)
     console.emit(report, _text(report), as_json=given.json)
     return 1 if report.problem else 0
+
+
+def convert(argv: list[str]) -> int:
+    """Prints the definition that a Triton ensemble comes to."""
+    parser = console.parser(
+        "fogline pipeline convert",
+        "Print the definition of a pipeline that does what a Triton ensemble does. Its models are "
+        "those of the same names in the repository, or on the device.",
+        "fogline pipeline convert models/ensemble/config.pbtxt > models/ensemble/pipeline.json",
+    )
+    parser.add_argument("config", type=Path, help="the ensemble's config.pbtxt")
+    given = parser.parse_args(argv)
+    from fogline_edge.serving.pipelines.ensemble import pipeline_of_ensemble
+    from fogline_edge.serving.repository.config_file import read_config
+
+    message = read_config(given.config).message
+    if not message.name:
+        message.name = given.config.resolve().parent.name
+    pipeline = pipeline_of_ensemble(message)
+    console.emit(pipeline, pretty_json(to_plain(pipeline)), as_json=given.json)
+    return 0
 
 
 def _report(path: Path) -> CheckReport:
