@@ -103,7 +103,9 @@ FIELDS: Mapping[str, Row] = MappingProxyType(
             "refused", "one policy holds for all priorities of a model"
         ),
         "sequence_batching": Row("refused", _SEQUENCES),
-        "ensemble_scheduling": Row("refused", "write a pipeline.toml; `fogline pipeline convert` does it"),
+        "ensemble_scheduling": Row(
+            "refused", "write a pipeline.toml; `fogline pipeline convert` does it"
+        ),
         "instance_group.name": Row("ignored", "told to clients"),
         "instance_group.kind": Row("applies", "where to run", ("KIND_CPU",)),
         "instance_group.count": Row(
