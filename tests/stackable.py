@@ -99,7 +99,7 @@ def save_threshold_over_batch(path: Path) -> Path:
 
 
 def save_mean_behind_reshape(path: Path) -> Path:
-    """As `save_mean_over_batch`, where the graph alone does not say what a row is."""
+    """As `save_mean_over_batch`, of all columns, behind a fixed shape."""
     nodes = [
         helper.make_node("Reshape", ["x", "flat"], ["f"]),
         helper.make_node("ReduceMean", ["f", "axes"], ["mean"]),
@@ -110,6 +110,32 @@ def save_mean_behind_reshape(path: Path) -> Path:
         numpy_helper.from_array(np.array([1], np.int64), "axes"),
     ]
     return _of_rows(path, nodes, constants)
+
+
+def save_mean_behind_shape(path: Path) -> Path:
+    """As `save_mean_behind_reshape`, where the graph alone does not say what the shape is."""
+    nodes = [
+        *_flat(),
+        helper.make_node("ReduceMean", ["f", "axes"], ["mean"]),
+        helper.make_node("Sub", ["x", "mean"], ["y"]),
+    ]
+    return _of_rows(path, nodes, _flat_constants())
+
+
+def _flat() -> list[Any]:
+    """`x` as one row, `f`, by a shape that is computed."""
+    return [
+        helper.make_node("Shape", ["x"], ["n"], end=1),
+        helper.make_node("Div", ["n", "n"], ["one"]),
+        helper.make_node("Concat", ["one", "rest"], ["flat"], axis=0),
+        helper.make_node("Reshape", ["x", "flat"], ["f"]),
+    ]
+
+
+def _flat_constants() -> list[Any]:
+    return [
+        numpy_helper.from_array(np.array([v], np.int64), n) for n, v in (("rest", -1), ("axes", 1))
+    ]
 
 
 def save_fixed_batch(path: Path, rows: int = 4) -> Path:
@@ -155,17 +181,14 @@ def save_mean_when_long(path: Path, length: int = 40) -> Path:
         helper.make_node("Shape", ["x"], ["s"], start=1, end=2),
         helper.make_node("Greater", ["s", "length"], ["long"]),
         helper.make_node("Cast", ["long"], ["factor"], to=TensorProto.FLOAT),
-        helper.make_node("Shape", ["x"], ["whole"]),
-        helper.make_node("Reshape", ["x", "flat"], ["f"]),
+        *_flat(),
         helper.make_node("ReduceMean", ["f", "axes"], ["mean"]),
         helper.make_node("Mul", ["mean", "factor"], ["part"]),
-        helper.make_node("Sub", ["x", "part"], ["z"]),
-        helper.make_node("Reshape", ["z", "whole"], ["y"]),
+        helper.make_node("Sub", ["x", "part"], ["y"]),
     ]
     constants = [
-        numpy_helper.from_array(np.array([v], np.int64), n)
-        for n, v in (("length", length), ("axes", 1))
+        numpy_helper.from_array(np.array([length], np.int64), "length"),
+        *_flat_constants(),
     ]
-    constants.append(numpy_helper.from_array(np.array([1, -1], np.int64), "flat"))
     sides = [tensor("x", "FP32", ("n", "m"))], [tensor("y", "FP32", ("n", "m"))]
     return save_graph(path, nodes, *sides, constants)

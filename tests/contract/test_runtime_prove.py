@@ -126,7 +126,7 @@ def test_the_plan_is_measured_with_the_model(tmp_path: Path) -> None:
         (stackable.save_dynamic_int8, "one scale over all rows"),
         (stackable.save_threshold_over_batch, "reduces over everything"),
         (stackable.save_fixed_batch, "fixed first dimension"),
-        (stackable.save_mean_behind_reshape, "a row's answer is another"),
+        (stackable.save_mean_behind_shape, "a row's answer is another"),
     ],
 )
 def test_a_model_that_mixes_rows_is_accepted_and_never_stacked(

@@ -39,6 +39,7 @@ def test_rows_that_stay_apart_are_told(tmp_path: Path, save: Callable[[Path], Pa
     [
         (stackable.save_softmax_over_batch, "Softmax .* normalises over rows"),
         (stackable.save_mean_over_batch, "ReduceMean .* reduces over rows"),
+        (stackable.save_mean_behind_reshape, "ReduceMean .* reduces over rows"),
         (stackable.save_threshold_over_batch, "ReduceMax .* reduces over everything"),
         (stackable.save_fixed_batch, "input 'x' has a fixed first dimension, 4"),
         (stackable.save_random, "RandomNormalLike .* random"),
@@ -55,7 +56,7 @@ def test_rows_that_mix_are_told_with_the_reason(
 
 
 def test_what_cannot_be_followed_is_unknown(tmp_path: Path) -> None:
-    verdict = judged(stackable.save_mean_behind_reshape(tmp_path / "m.onnx"))
+    verdict = judged(stackable.save_mean_behind_shape(tmp_path / "m.onnx"))
     assert verdict.keeping is Keeping.UNKNOWN
     assert "Reshape" in verdict.why
     assert judged(models.save_classifier(tmp_path / "m.onnx")).keeping is Keeping.UNKNOWN
@@ -108,6 +109,16 @@ KEPT, MIXED = Keeping.KEPT, Keeping.MIXED
          [ints("a", 1)], 2, KEPT),
         ([node("BatchNormalization", "x a a a a", training_mode=1)], [ints("a", 1)], 2, MIXED),
         ([node("Unique", axis=0)], [], 2, MIXED),
+        ([node("Reshape", "x s", "f"), node("ReduceMax", "f a", "t"), node("Min", "x t")],
+         [ints("s", -1), ints("a", 0)], 2, MIXED),
+        ([node("Reshape", "x s", "f"), node("ReduceMax", "f a", "t"), node("Relu", "t")],
+         [ints("s", -1, 2, 2), ints("a", 2)], 2, Keeping.UNKNOWN),
+        ([node("Flatten", "x", "f", axis=0), node("Softmax", "f", "t"), node("Min", "x t")],
+         [], 2, MIXED),
+        ([node("Transpose", output="t", perm=[1, 0, 2]), node("GlobalMaxPool", "t", "m"),
+          node("Min", "x m")], [], 3, MIXED),
+        ([node("Tile", "x r", "t"), node("ReduceMax", "t", "m"), node("Min", "x m")],
+         [ints("r", 1, 1)], 2, MIXED),
         ([node("Reshape", "x s", "r"), node("Softmax", "r", axis=-1)], [ints("s", 0, 4)], 2, KEPT),
     ],
 )  # fmt: skip

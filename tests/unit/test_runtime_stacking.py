@@ -60,6 +60,7 @@ MIXING: list[Save] = [
     stackable.save_softmax_over_batch,
     stackable.save_mean_over_batch,
     stackable.save_mean_behind_reshape,
+    stackable.save_mean_behind_shape,
     stackable.save_random,
 ]
 
@@ -131,8 +132,7 @@ def test_cases_of_several_forms_give_rows_of_each(tmp_path: Path) -> None:
     path = models.save_identity(tmp_path / "m.onnx", shape=(None, None))
     session = Session.open(path, ModelPlan())
     cases = [
-        GoldenCase(inputs={"x": np.ones((2, width), np.float32)}, outputs={})
-        for width in (3, 5, 3)
+        GoldenCase(inputs={"x": np.ones((2, width), np.float32)}, outputs={}) for width in (3, 5, 3)
     ]
     found = rows_of_cases(session.inputs, cases, 64)
     assert [r.arrays["x"].shape for r in found] == [(64, 3), (8, 5)]

@@ -1,7 +1,7 @@
 """A node of a graph and what is known of its values; what `rows` and its rules speak of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fogline.wire.onnx_model_pb2 import Attribute, Graph, Tensor
@@ -23,6 +23,8 @@ class Value:
     """Depends on how many rows there are, not on what they hold."""
     has_rows: bool = False
     """Dimension `axis` is the batch, and a slice along it depends on its own row alone."""
+    is_folded: bool = False
+    """The rows lie in `axis` together with dimensions that came after it, in their order."""
     axis: int = 0
     rank: int = 0
     dims: tuple[int, ...] | None = None
@@ -36,6 +38,10 @@ class Value:
     def from_end(self) -> int:
         """The batch dimension counted from the last, which is 1."""
         return self.rank - self.axis
+
+    def at(self, axis: int, rank: int) -> "Value":
+        """The same rows in another place."""
+        return replace(self, axis=axis, rank=rank)
 
 
 def fixed(dims: tuple[int, ...] | None = None) -> Value:

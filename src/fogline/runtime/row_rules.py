@@ -8,7 +8,7 @@ ones about which nothing can be told.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from fogline.runtime.operators import Mixes, Node, Value, rows, sizes
+from fogline.runtime.operators import Mixes, Node, Value, sizes
 
 _OPEN_END = 2**31 - 1
 """From here on the end of a slice is "to the end", as exporters write it."""
@@ -40,20 +40,20 @@ def _elementwise(node: Node, given: Given) -> list[Value] | None:
     if any(v.is_size for v in values):
         return None
     with_rows = [v for v in values if v.has_rows]
+    if len({v.is_folded for v in with_rows}) > 1:
+        return None
     where = {v.from_end for v in with_rows}
     if len(where) != 1:
+        if with_rows[0].is_folded:
+            return None
         raise _mix(node, "sets rows against each other")
     (at,) = where
-    ranks = [v.rank for v in with_rows]
-    for v in values:
-        if v.is_fixed:
-            if v.dims is None:
-                return None
-            if len(v.dims) >= at and v.dims[-at] != 1:
-                raise _mix(node, f"takes a constant of {v.dims[-at]} rows")
-            ranks.append(len(v.dims))
-    rank = max(ranks)
-    return [rows(rank - at, rank)]
+    constants = [v.dims for v in values if v.is_fixed and v.dims is not None]
+    for dims in constants:
+        if len(dims) >= at and dims[-at] != 1:
+            raise _mix(node, f"takes a constant of {dims[-at]} rows")
+    rank = max([v.rank for v in with_rows] + [len(dims) for dims in constants])
+    return [with_rows[0].at(rank - at, rank)]
 
 
 def _matmul(node: Node, given: Given) -> list[Value] | None:
@@ -66,14 +66,17 @@ def _matmul(node: Node, given: Given) -> list[Value] | None:
         if one.has_rows and one.from_end == contracted:
             raise _mix(node, "sums over rows")
     if a.has_rows and b.has_rows:
+        if a.is_folded != b.is_folded:
+            return None
         if min(a.from_end, b.from_end) <= 2 or a.from_end != b.from_end:
             raise _mix(node, "multiplies rows by each other")
-        return [rows(max(a.rank, b.rank) - a.from_end, max(a.rank, b.rank))]
+        return [a.at(max(a.rank, b.rank) - a.from_end, max(a.rank, b.rank))]
     one, other = (a, b) if a.has_rows else (b, a)
-    if not other.is_fixed or other.dims is None or len(other.dims) < 2 or one.rank < 2:
+    dims = (0, 0) if other.dims is None else other.dims
+    if not other.is_fixed or len(dims) < 2 or one.rank < 2:
         return None
-    rank = max(one.rank, len(other.dims))
-    return [rows(rank - one.from_end, rank)]
+    rank = max(one.rank, len(dims))
+    return [one.at(rank - one.from_end, rank)]
 
 
 def _gemm(node: Node, given: Given) -> list[Value] | None:
@@ -87,15 +90,17 @@ def _gemm(node: Node, given: Given) -> list[Value] | None:
     if a.axis != (1 if node.integer("transA", 0) else 0):
         raise _mix(node, "sums over rows")
     bias = given[2].dims if len(given) > 2 and given[2] is not None else ()
-    if bias is None or (len(bias) == 2 and bias[0] != 1):
-        return None
-    return [rows(0, 2)]
+    if bias is not None and len(bias) == 2 and bias[0] != 1:
+        raise _mix(node, f"takes a constant of {bias[0]} rows")
+    return [a.at(0, 2)]
 
 
-def _batch_first(_: Node, given: Given) -> list[Value] | None:
+def _batch_first(node: Node, given: Given) -> list[Value] | None:
     """Convolution, pooling and the like: the batch stays where it is, if it is the first."""
     data = _data(given)
-    return None if data is None or data.axis else [data]
+    if data is not None and data.axis:
+        raise _mix(node, "takes rows for channels or places")
+    return None if data is None else [data]
 
 
 def _table(node: Node, given: Given) -> list[Value] | None:
@@ -103,7 +108,7 @@ def _table(node: Node, given: Given) -> list[Value] | None:
     data = _data(given)
     if data is None or data.axis or data.rank > 2:
         return None
-    return [rows(0, 1 if i == 0 and len(node.outputs) > 1 else 2) for i in range(2)]
+    return [data.at(0, 1 if i == 0 and len(node.outputs) > 1 else 2) for i in range(2)]
 
 
 def _normalize_by_axis(default: int) -> Rule:
@@ -198,21 +203,29 @@ def _transpose(node: Node, given: Given) -> list[Value] | None:
     if data is None:
         return None
     order = node.integers("perm") or tuple(reversed(range(data.rank)))
-    return [rows(order.index(data.axis), data.rank)] if data.axis in order else None
+    return [data.at(order.index(data.axis), data.rank)] if data.axis in order else None
 
 
 def _flatten(node: Node, given: Given) -> list[Value] | None:
     data = _data(given)
-    if data is None or data.axis or _positive(node.integer("axis", 1), data.rank) < 1:
+    if data is None or data.axis:
         return None
-    return [rows(0, 2)]
+    axis = _positive(node.integer("axis", 1), data.rank)
+    return [data.at(0, 2)] if axis == 1 else [_folded(1 if axis == 0 else 0, 2)]
 
 
 def _reshape(node: Node, given: Given) -> list[Value] | None:
+    """The batch, if it is the first dimension, stays the most significant one.
+
+    So it ends up in the first that is not 1, perhaps with what came after it.
+    """
     data, shape = _data(given), node.whole(1)
     if data is None or data.axis or not shape or node.integer("allowzero", 0):
         return None
-    return [rows(0, len(shape))] if shape[0] == 0 else None
+    if shape[0] == 0:
+        return [data.at(0, len(shape))]
+    axis = next((i for i, size in enumerate(shape) if size != 1), None)
+    return None if axis is None else [_folded(axis, len(shape))]
 
 
 def _squeeze(node: Node, given: Given) -> list[Value] | None:
@@ -230,7 +243,7 @@ def _unsqueeze(node: Node, given: Given) -> list[Value] | None:
     rank = data.rank + len(axes)
     new = {_positive(a, rank) for a in axes}
     kept = [i for i in range(rank) if i not in new]
-    return [rows(kept[data.axis], rank)] if data.axis < len(kept) else None
+    return [data.at(kept[data.axis], rank)] if data.axis < len(kept) else None
 
 
 def _gather(node: Node, given: Given) -> list[Value] | None:
@@ -242,10 +255,10 @@ def _gather(node: Node, given: Given) -> list[Value] | None:
         if axis == data.axis:
             raise _mix(node, "picks certain rows")
         grown = len(indices.dims) - 1
-        return [rows(data.axis + (grown if axis < data.axis else 0), data.rank + grown)]
+        return [data.at(data.axis + (grown if axis < data.axis else 0), data.rank + grown)]
     if data.is_fixed and data.dims is not None and indices.has_rows:
         axis = _positive(node.integer("axis", 0), len(data.dims))
-        return [rows(axis + indices.axis, len(data.dims) - 1 + indices.rank)]
+        return [indices.at(axis + indices.axis, len(data.dims) - 1 + indices.rank)]
     return None
 
 
@@ -287,8 +300,8 @@ def _recurrent(node: Node, given: Given) -> list[Value] | None:
     batch = 0 if node.integer("layout", 0) else 1
     if data.axis != batch:
         raise _mix(node, "takes rows for a sequence")
-    last = rows(0, 3) if batch == 0 else rows(1, 3)
-    return [rows(0, 4) if batch == 0 else rows(2, 4), last, last]
+    last = data.at(batch, 3)
+    return [data.at(0 if batch == 0 else 2, 4), last, last]
 
 
 def _shape(_node: Node, _given: Given) -> list[Value] | None:
@@ -300,7 +313,11 @@ def _positive(axis: int, rank: int) -> int:
 
 
 def _without(value: Value, gone: set[int]) -> Value:
-    return rows(value.axis - sum(a < value.axis for a in gone), value.rank - len(gone))
+    return value.at(value.axis - sum(a < value.axis for a in gone), value.rank - len(gone))
+
+
+def _folded(axis: int, rank: int) -> Value:
+    return Value(has_rows=True, is_folded=True, axis=axis, rank=rank)
 
 
 _NAMES: tuple[tuple[Rule, str], ...] = (

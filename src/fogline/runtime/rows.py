@@ -124,7 +124,7 @@ def _ends(state: _State, graph: Graph) -> RowVerdict:
         value = state.values.get(info.name, lost())
         if value.has_rows and value.axis != 0:
             raise Mixes(f"output {info.name[:80]!r} has its rows in dimension {value.axis}")
-        if not value.has_rows:
+        if not value.has_rows or value.is_folded:
             behind = f" behind {state.first_lost}" if state.first_lost else ""
             unknown = unknown or f"output {info.name[:80]!r}: rows were lost sight of{behind}"
     return RowVerdict(Keeping.UNKNOWN if unknown else Keeping.KEPT, unknown)
@@ -144,7 +144,7 @@ def _step(state: _State, proto: Any) -> None:
         made = [sizes()]
     else:
         made = _apply(node, given)
-        if made[0].is_lost and not state.first_lost:
+        if not state.first_lost and (made[0].is_lost or made[0].is_folded):
             state.first_lost = node.label
     for i, name in enumerate(node.outputs):
         if name:
@@ -165,6 +165,9 @@ def _check(node: Node, seen: list[Value]) -> None:
         raise Mixes(f"{node.label} takes one scale over all rows")
     if node.operator in _STATEFUL:
         raise Mixes(f"{node.label} decides for all rows together")
+    has_axes = bool(node.axes(1)) or node.gives(1) or node.integer("noop_with_empty_axes", 0)
+    if node.operator.startswith("Reduce") and not has_axes:
+        raise Mixes(f"{node.label} reduces over everything, rows included")
 
 
 def _apply(node: Node, given: list[Value | None]) -> list[Value]:
