@@ -122,7 +122,9 @@ def test_any_bytes_are_decompressed_or_refused(data: bytes, at: int, byte: int) 
 
 
 def body(*, streams: bool = True, is_gzip: bool = False) -> Body:
-    return Body("/a.B/C", streams=streams, is_gzip=is_gzip, limit=LIMIT, now=0.0)
+    return Body(
+        "/a.B/C", streams=streams, is_gzip=is_gzip, limit=LIMIT, inflated=LIMIT // 2, now=0.0
+    )
 
 
 @st.composite
@@ -166,6 +168,18 @@ def test_any_bytes_are_cut_or_refused(parts: list[bytes], streams: bool, is_gzip
 def test_a_length_beyond_the_bound_is_refused_before_it_comes() -> None:
     with pytest.raises(Exhausted, match="1001 bytes, at most 1000"):
         body().add(b"\0\0\0\x03\xe9", 1.0)
+
+
+def test_what_was_compressed_has_a_bound_of_its_own() -> None:
+    request = body(is_gzip=True)
+    for size in (500, 501):
+        data = compress(bytes(size))
+        sent = prefix(data, compressed=True) + data
+        if size == 500:
+            request.add(sent, 1.0)
+        else:
+            with pytest.raises(Exhausted, match="500"):
+                request.add(sent, 1.0)
 
 
 def test_a_method_of_one_request_takes_one() -> None:

@@ -18,6 +18,7 @@ class Body:
     __slots__ = (
         "_flag",
         "_have",
+        "_inflated",
         "_is_gzip",
         "_limit",
         "_method",
@@ -33,12 +34,30 @@ class Body:
     )
 
     def __init__(
-        self, method: str, *, streams: bool, is_gzip: bool, limit: int, now: float
+        self,
+        method: str,
+        *,
+        streams: bool,
+        is_gzip: bool,
+        limit: int,
+        inflated: int,
+        now: float,
     ) -> None:
+        """Begins to receive.
+
+        Args:
+            method: Path of the call's method, for errors.
+            streams: Whether it takes many messages.
+            is_gzip: Whether messages may be compressed.
+            limit: Longest message, in bytes.
+            inflated: Longest message that came compressed, in bytes.
+            now: On any clock, in seconds.
+        """
         self._method = method
         self.streams = streams
         self._is_gzip = is_gzip
         self._limit = limit
+        self._inflated = inflated
         self._parts: list[bytes] = []
         """Of the message under way."""
         self._have = 0
@@ -126,7 +145,7 @@ class Body:
             payload = data[at : at + self._need]
             at += self._need
             self._need, self.since = -1, now
-            self._keep(message_of(payload, self._flag, gzip=self._is_gzip, limit=self._limit))
+            self._keep(message_of(payload, self._flag, gzip=self._is_gzip, limit=self._inflated))
         return data[at:]
 
     def _keep(self, message: bytes) -> None:

@@ -22,7 +22,10 @@ class FrontConfig(Record, frozen=True, kw_only=True):
     kind: Literal["http2", "grpcio"] = "http2"
     """`grpcio` keeps the bounds on calls, messages, metadata and pings; the rest are http2's."""
     max_message_bytes: Annotated[int, Meta(ge=1024, le=2**31 - 1)] = 64 * 1024 * 1024
-    """Longest request message, also after decompression."""
+    """Longest request message."""
+    max_inflated_bytes: Annotated[int, Meta(ge=1024, le=2**31 - 1)] = 16 * 1024 * 1024
+    """Longest request message that came compressed, when it is not any more: it is decompressed on
+    the loop, where others wait meanwhile. Of http2 alone."""
     max_connections: Count = 512
     max_calls: Count = 1024
     """Calls that are open at once on all connections."""

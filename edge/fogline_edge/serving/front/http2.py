@@ -5,7 +5,6 @@ No I/O but through the transport that it is given; for the loop's thread alone. 
 """
 
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol
@@ -13,31 +12,24 @@ from typing import Any, Protocol
 import ngh2
 
 from fogline.errors import Exhausted, FoglineError, Unavailable
-from fogline.wire.services import METHODS
 from fogline_edge.serving.calls import Peer
 from fogline_edge.serving.front import grpc
-from fogline_edge.serving.front.body import Body
 from fogline_edge.serving.front.call import Http2Call
 from fogline_edge.serving.front.conduct import FLOOD, Conduct
 from fogline_edge.serving.front.config import FrontConfig
 from fogline_edge.serving.front.holdings import Holdings
 from fogline_edge.serving.front.poll import Poll
+from fogline_edge.serving.front.requests import FRAME_BYTES, Requests
 from fogline_edge.serving.front.responses import SMALL_BYTES, Responses
 
 _LOG = logging.getLogger(__name__)
 
-FRAME_BYTES = 16 * 1024
-"""Longest frame that a peer may send, HTTP/2's own default; what is shorter is not counted."""
 WRITE_BYTES = 256 * 1024
 """What is handed to the transport at once."""
 HARD = 4
 """How many times `max_header_bytes` end the connection, and not the call alone."""
 DRAIN_PING = b"leaving\0"
 ALIVE_PING = b"alive?\0\0"
-
-_ROUTES: Mapping[bytes, tuple[str, bool]] = {
-    path.encode(): (path, method.streams_requests) for path, method in METHODS.items()
-}
 
 
 class Transport(Protocol):
@@ -112,7 +104,7 @@ class Connection:
         self._session.initiate_connection(_settings(self._config))
         self._holdings = Holdings(poll, self._session)
         self._responses = Responses(self._session, self._holdings, self._config)
-        self._fast_bytes = min(FRAME_BYTES, grpc.PREFIX_BYTES + self._config.max_message_bytes)
+        self._requests = Requests(self, self._session, self._holdings)
         self._is_dirty = False
         self._has_answered = False
         """Whether a response was made since the last write."""
@@ -148,12 +140,13 @@ class Connection:
             self._write_soon()
 
     def _handle(self, events: list[Any]) -> None:
+        on_headers, on_data = self._requests.on_headers, self._requests.on_data
         for event in events:
             kind = type(event)
             if kind is ngh2.DataReceived:
-                self._on_data(event.stream_id, event.data, event.end_stream)
+                on_data(event.stream_id, event.data, event.end_stream)
             elif kind is ngh2.RequestReceived:
-                self._on_request(event.stream_id, event.headers, event.end_stream)
+                on_headers(event.stream_id, event.headers, event.end_stream)
             elif kind is ngh2.StreamClosed:
                 call = self.calls.pop(event.stream_id, None)
                 if call is not None:
@@ -163,117 +156,16 @@ class Connection:
             else:
                 self._on_control(event)
 
-    def _on_request(self, stream_id: int, headers: grpc.Headers, ends: bool) -> None:
-        poll = self.poll
-        fields = dict(headers)
-        path = fields.get(b":path", b"")  # CONNECT has none
-        method, streams = _ROUTES.get(path) or (path.decode("latin-1"), True)
-        call = Http2Call(self, stream_id, method, headers, poll.now)
-        call.has_request = ends
-        self.calls[stream_id] = call
-        poll.calls += 1
-        poll.received_calls += 1
-        self.conduct.idle_bytes = 0
-        if (
-            fields.get(b"content-type") != b"application/grpc" or fields[b":method"] != b"POST"
-        ) and (status := grpc.refusal_of(fields)):
-            self._refuse(call, status)
-            return
-        try:
-            self._admit(call, fields, streams)
-        except FoglineError as e:
-            self.end(call, None, e)
-
-    def _admit(self, call: Http2Call, fields: Mapping[bytes, bytes], streams: bool) -> None:
-        poll = self.poll
-        if poll.calls > self._config.max_calls:
-            poll.refused_calls += 1
-            raise Exhausted(f"{self._config.max_calls} calls are open already; try later")
-        if len(b"".join(fields.values())) > self._config.max_header_bytes:
-            raise Exhausted(f"the call's headers are longer than {self._config.max_header_bytes}")
-        if b"grpc-encoding" in fields:
-            call.is_gzip = grpc.is_gzip(fields[b"grpc-encoding"])
-            # As gRPC's Go servers: whoever compresses, and takes it, is answered alike.
-            call.gzips = call.is_gzip and grpc.accepts_gzip(fields.get(b"grpc-accept-encoding"))
-        if b"grpc-timeout" in fields:
-            call.deadline_s = grpc.timeout_of(fields[b"grpc-timeout"])
-            if call.deadline_s is not None:
-                call.deadline_step = poll.deadlines.add(call, poll.now + call.deadline_s)
-        if streams:
-            self._open_body(call, streams=True)
-            poll.ready.append(call)
-        elif call.has_request:
-            self._open_body(call, streams=False).end()
-
-    def _on_data(self, stream_id: int, data: bytes, ends: bool) -> None:
-        size = len(data)
-        call = self.calls.get(stream_id)
-        if call is None or call.has_ended:
-            self._charge()  # it takes a while until a peer learns that its call has ended
-            if size:
-                self._session.acknowledge_received_data(size, stream_id)
-            return
-        if (
-            ends
-            and call.body is None
-            and grpc.PREFIX_BYTES <= size <= self._fast_bytes
-            and not data[0]
-            and int.from_bytes(data[1 : grpc.PREFIX_BYTES], "big") == size - grpc.PREFIX_BYTES
-        ):
-            # One message in one frame: so small that the number of calls bounds them all.
-            self._session.acknowledge_received_data(size, stream_id)
-            call.message = data[grpc.PREFIX_BYTES :]
-            call.has_request = True
-            self.poll.ready.append(call)
-            return
-        if size:
-            self.conduct.idle_bytes = 0
-        elif not ends:
-            self._charge()
-        self._on_part(call, data, ends)
-
-    def _on_part(self, call: Http2Call, data: bytes, ends: bool) -> None:
-        body = call.body or self._open_body(call, streams=False)
-        try:
-            if data:
-                body.add(data, self.poll.now)
-                self._holdings.count(body)
-            if ends:
-                body.end()
-                call.has_request = True
-        except FoglineError as e:
-            self.end(call, None, e)
-        self._holdings.give_back(call.stream_id, body, len(data))
-        if call.has_ended:
-            return
-        if body.streams:
-            call.offer()
-        elif ends:
-            call.message = body.messages[0]
-            self.poll.ready.append(call)
-
-    def _open_body(self, call: Http2Call, *, streams: bool) -> Body:
-        call.body = Body(
-            call.method,
-            streams=streams,
-            is_gzip=call.is_gzip,
-            limit=self._config.max_message_bytes,
-            now=self.poll.now,
-        )
-        return call.body
-
     def taken(self, call: Http2Call) -> None:
         if call.body is not None:
             self._holdings.taken(call.stream_id, call.body)
             self._write_soon()
 
     def _on_control(self, event: ngh2.Event) -> None:
-        self._charge()
+        self.charge()
         match event:
             case ngh2.TrailersReceived(stream_id, _):
-                # gRPC's clients send none, but to HTTP they end a request as well.
-                if (call := self.calls.get(stream_id)) is not None and not call.has_ended:
-                    self._on_part(call, b"", ends=True)
+                self._requests.on_trailers(stream_id)
             case ngh2.ConnectionClosed():
                 self._close()
             case ngh2.SettingsReceived():
@@ -288,7 +180,8 @@ class Connection:
             case _:
                 pass  # WINDOW_UPDATE, RST_STREAM (its StreamClosed follows), GOAWAY ...
 
-    def _charge(self) -> None:
+    def charge(self) -> None:
+        """Counts a frame that carries no call's data."""
         if fault := self.conduct.charge():
             self.expel(fault)
 
@@ -337,8 +230,8 @@ class Connection:
         if call.callbacks or call.writers:
             call.run_callbacks()
 
-    def _refuse(self, call: Http2Call, status: bytes) -> None:
-        """What is not gRPC at all."""
+    def refuse(self, call: Http2Call, status: bytes) -> None:
+        """Answers what is not gRPC at all."""
         call.has_ended = True
         self._responses.refuse(call, status)
         if not call.has_request:
@@ -506,10 +399,11 @@ class Connection:
     def lost(self) -> None:
         """Ends every call: the connection is gone."""
         self.state = State.CLOSED
-        calls, self.calls = self.calls, {}
+        calls = list(self.calls.values())
+        self.calls.clear()
         self.poll.calls -= len(calls)
         self._holdings.close()
-        for call in calls.values():
+        for call in calls:
             if not call.has_ended:
                 self._drop(call)
         self._blocked.clear()

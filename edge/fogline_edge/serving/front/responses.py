@@ -11,8 +11,8 @@ from fogline_edge.serving.front.holdings import Holdings
 
 SMALL_BYTES = 16 * 1024
 """Messages up to it are not counted, for the number of calls bounds them, and are copied."""
-GZIP_BYTES = 1024
-"""Shorter responses are not compressed."""
+GZIP_BYTES = range(1024, 1024 * 1024)
+"""Shorter responses gain nothing by compression; longer ones would hold the loop up."""
 
 Pairs = Sequence[tuple[bytes, bytes]]
 
@@ -88,7 +88,7 @@ class Responses:
 
     def _send_message(self, call: Http2Call, message: bytes) -> None:
         session, stream_id, size = self._session, call.stream_id, len(message)
-        if call.gzips and size >= GZIP_BYTES:
+        if call.gzips and size in GZIP_BYTES:
             message = grpc.compress(message)
             session.send_data(stream_id, grpc.prefix(message, compressed=True) + message)
         elif size <= SMALL_BYTES:
