@@ -8,6 +8,7 @@ from fogline.addresses import parse_address, parse_listen_address
 from fogline.allocator import use_one_heap
 from fogline.errors import InvalidInput, NotFound
 from fogline.records import load_config
+from fogline.resident import release_start_pages
 from fogline.runtime.spare import Spare
 from fogline.signals import stop_signal
 
@@ -124,7 +125,10 @@ def _run(given: Any, spare: Spare) -> int:
     offer = _offer(given)
     listeners = _listeners(given)
     metrics = parse_listen_address(given.metrics) if given.metrics else None
-    server = Standalone(offer, listeners, _config(given), metrics=metrics, spare=spare)
+    config = _config(given)
+    if offer.control == "explicit" and not (given.unix or config.access.tokens):
+        console.say("over TCP nobody can load models without --tokens; --unix is another way")
+    server = Standalone(offer, listeners, config, metrics=metrics, spare=spare)
     try:
         with console.step(f"proving {given.model} in a limited process"):
             faults = server.load()
@@ -135,6 +139,7 @@ def _run(given: Any, spare: Spare) -> int:
             raise next(iter(faults.values()))
         with stop_signal() as stop:
             _say_ready(server.start(), as_json=given.json)
+            release_start_pages()
             stop.wait()
     finally:
         server.stop()
