@@ -473,6 +473,19 @@ def test_responses_that_nobody_reads_are_bounded() -> None:
         assert front.front.counts().held_bytes <= 1_100_000
 
 
+def test_messages_of_one_packet_do_not_end_their_stream(peer: RawPeer) -> None:
+    first = b"".join(frame(DATA, 0, 1, message(b"%d" % i)) for i in range(5))
+    peer.send(request(1, p_path=STREAM))
+    for _ in range(3):
+        peer.send(first)
+        got = b""
+        while len(got) < 5 * 6:
+            got += peer.until(DATA, 1).payload
+        assert got == b"".join(message(b"%d" % i) for i in range(5))
+    peer.send(frame(DATA, END_STREAM, 1))
+    assert peer.end_of(1)[-1].flags & END_STREAM
+
+
 def test_calls_of_one_poll_are_handed_over_together() -> None:
     with running_front() as front, RawPeer(front.port) as one:
         one.send(b"".join(whole_call(stream) for stream in range(1, 129, 2)))
