@@ -224,13 +224,19 @@ def test_a_fault_of_ours_in_a_load_is_told_to_those_that_wait(
 
 def test_what_waits_for_a_load_is_told_when_the_server_stops(made: Make, path: Path) -> None:
     models, residency = made()
-    gate = threading.Event()
+    began, gate = threading.Event(), threading.Event()
     first, second = FileSource(path, "a"), FileSource(path, "b")
-    first.before_open = gate.wait
+
+    def wait() -> None:
+        began.set()
+        gate.wait()
+
+    first.before_open = wait
     residency.offer([first, second])
     answers = [Answer(), Answer()]
     models.demand("a", "", answers[0])
     models.demand("b", "", answers[1])
+    assert began.wait(30)
     closing = threading.Thread(target=residency.close)
     closing.start()
     gate.set()

@@ -227,7 +227,7 @@ class Residency:
             loads=self._keeper.loads,
             failed_loads=self._failed_loads,
             evictions=self._keeper.evictions,
-            loaded=len(self._models.entries()),
+            loaded=len(self._models.list()),
             held_bytes=self._holdings.total_bytes,
             budget_bytes=self.config.model_memory_bytes,
         )
