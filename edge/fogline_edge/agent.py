@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fogline import topics
-from fogline.addresses import Address
+from fogline.addresses import Address, parse_listen_address
 from fogline.clock import Clock, SystemClock
 from fogline.errors import Corrupt, FoglineError
 from fogline.mqtt import Login, Message, MqttConnection
@@ -36,6 +37,9 @@ from fogline_edge.link import (
 from fogline_edge.outbox import Database, Outbox, set_aside
 from fogline_edge.serving import AgentSide, Endpoint, Listener, Models, Server
 from fogline_edge.serving.residency import MemoryWatch, Residency
+
+if TYPE_CHECKING:
+    from fogline_edge.serving.metrics_server import MetricsServer
 
 STATES = {
     Phase.IDLE: fleet_pb2.MODEL_STATE_UNKNOWN,
@@ -82,6 +86,7 @@ class Agent:
         clock: Clock | None = None,
     ) -> None:
         settings, timer = config or AgentConfig(), clock or SystemClock()
+        metrics = parse_listen_address(settings.metrics) if settings.metrics else None
         self._config = settings
         self._identity = identity = load_identity(folder)
         self._keys = keys = DeviceKeys(
@@ -108,7 +113,7 @@ class Agent:
             ),
         )
         self._server = Server(
-            (Listener(address=listen),),
+            _listeners(listen, settings),
             self._models,
             config=settings.serving,
             agent=AgentSide(
@@ -129,6 +134,7 @@ class Agent:
             time_floor_s=lambda: self._outbox.time.floor_us // 1_000_000,
             prove=partial(qualify, plan=settings.plan),
         )
+        self._metrics_server = None if metrics is None else self._open_metrics(metrics)
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._connect(identity.mqtt_host, identity.mqtt_port, timer)
@@ -186,7 +192,9 @@ class Agent:
     def _start(self) -> Ready:
         self._capture.start()
         installed = self._installer.boot()
-        (address,) = self._server.start()
+        address, *_ = self._server.start()
+        if self._metrics_server is not None:
+            self._metrics_server.start()
         self._residency.calibrate()
         self._memory_watch.start()
         self._publisher.start()
@@ -217,6 +225,8 @@ class Agent:
             ends.callback(self._capture.stop)
             ends.callback(self._installer.close)
             ends.callback(self._reconciler.stop)
+            if self._metrics_server is not None:
+                ends.callback(self._metrics_server.close)
             ends.callback(self._server.drain)
 
     # ------------------------------------------------------------------ link
@@ -322,6 +332,13 @@ class Agent:
             found[f"outbox_{stream}_dropped"] = counts.dropped
         return found
 
+    def _open_metrics(self, address: Address) -> "MetricsServer":
+        from fogline_edge.serving.scrape import metrics_server  # a megabyte that others do without
+
+        return metrics_server(
+            address, self._server, self._models, self._residency, agent=self._metrics
+        )
+
     def _describe(self, response: StatusResponse) -> None:
         response.device = self._identity.device
         response.generation = self._orders.generation
@@ -339,3 +356,8 @@ def _open_state(path: Path) -> Database:
         kept = set_aside(path)
         _log.error("state was corrupt", extra={"reason": str(e), "kept_as": str(kept)})
         return Database.open(path)
+
+
+def _listeners(listen: Address, config: AgentConfig) -> tuple[Listener, ...]:
+    unix = (Listener(address=Path(config.unix)),) if config.unix else ()
+    return (Listener(address=listen), *unix)

@@ -14,6 +14,7 @@ from fogline_edge.outbox import OutboxConfig
 from fogline_edge.serving import ServingConfig
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Place = Annotated[str, Meta(max_length=4096)]
 
 
 class AgentConfig(Record, frozen=True, kw_only=True):
@@ -26,6 +27,10 @@ class AgentConfig(Record, frozen=True, kw_only=True):
     window: WindowConfig = WindowConfig()
     mqtt: MqttConfig = MqttConfig()
     install: InstallConfig = InstallConfig()
+    unix: Place = ""
+    """A Unix socket to listen on too: its peers are known by their users (`serving.access`)."""
+    metrics: Place = ""
+    """`HOST:PORT` on loopback where Prometheus asks for `/metrics`; empty: nowhere."""
     report_interval_s: Seconds = 30.0
     """Longest time between two reports of a device on which nothing changed. Rollouts take a device
     for silent after `silence_s`, 180 s by default: keep well below it."""

@@ -163,24 +163,11 @@ class Standalone:
         )
 
     def _metrics_server(self, address: Address) -> "MetricsServer":
-        from fogline_edge.serving.metrics import Snapshot, render
-        from fogline_edge.serving.metrics_server import MetricsServer
-        from fogline_edge.serving.process import read_process
+        from fogline_edge.serving.scrape import metrics_server
 
-        def text() -> str:
-            return render(
-                Snapshot(
-                    versions=self._server.statistics.snapshot(),
-                    loaded=self._models.list(),
-                    index=self._models.index(),
-                    steps=tuple(self._shelf.steps()),
-                    residency=self._residency.counts(),
-                    front=self._server.counts(),
-                    process=read_process(),
-                )
-            )
-
-        return MetricsServer(address, text)
+        return metrics_server(
+            address, self._server, self._models, self._residency, steps=self._shelf.steps
+        )
 
 
 def _at_start(offer: Offer) -> tuple[str, ...] | None:

@@ -3,9 +3,10 @@
 Names follow Prometheus's conventions: base units and their suffix, `_total` for what only grows.
 """
 
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ STACK_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 Labels = dict[str, str]
 
+_OUTBOX = re.compile(r"outbox_(\w+)_(pending|appended|acknowledged|dropped)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -41,6 +44,8 @@ class Snapshot:
     residency: ResidencyCounts
     front: FrontCounts
     process: ProcessCounts
+    agent: Mapping[str, int] = field(default_factory=dict)
+    """Counters of an agent, by their names in its reports."""
 
 
 def render(snapshot: Snapshot) -> str:
@@ -57,6 +62,7 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     yield from _of_residency(snapshot.residency)
     yield from _of_front(snapshot.front)
     yield from _of_process(snapshot.process)
+    yield from _of_agent(snapshot.agent)
 
 
 def _of_requests(versions: Sequence[VersionStatistics]) -> Iterator[Family]:
@@ -211,6 +217,23 @@ def _of_process(process: ProcessCounts) -> Iterator[Family]:
         ("process_start_time_seconds", "Unix time of the start.", process.started_s),
     ):
         yield Family(name, "gauge", text, [({}, value)])
+
+
+def _of_agent(counters: Mapping[str, int]) -> Iterator[Family]:
+    """Those of the outbox by stream, and what the link has sent; requests are told above."""
+    streams: dict[str, list[tuple[Labels, int]]] = {}
+    for name, value in counters.items():
+        found = _OUTBOX.fullmatch(name)
+        if found is not None:
+            streams.setdefault(found[2], []).append(({"stream": found[1]}, value))
+        elif name not in ("requests", "failures"):
+            text = f"{name.replace('_', ' ').capitalize()} since the agent started."
+            yield Family(f"fogline_agent_{name}_total", "counter", text, [({}, value)])
+    pending = streams.pop("pending", [])
+    yield Family("fogline_outbox_pending", "gauge", "Rows that the hub has not stored.", pending)
+    for what, samples in streams.items():
+        text = f"Rows {what} since the outbox was made."
+        yield Family(f"fogline_outbox_{what}_total", "counter", text, samples)
 
 
 def _labels(version: VersionStatistics) -> Labels:
