@@ -182,10 +182,18 @@ def encode_tensor(what: str, array: Array) -> tuple[str, bytes]:
         InvalidInput: no datatype holds these elements, or one of BYTES is no `str` or `bytes`.
     """
     datatype = datatype_of(array, what)
-    if datatype != "BYTES":
-        return datatype, array.astype(DATATYPES[datatype], copy=False).tobytes()
+    if datatype == "BYTES":
+        return datatype, b"".join(encode_texts(what, array))
+    return datatype, array.astype(DATATYPES[datatype], copy=False).tobytes()
+
+
+def encode_texts(what: str, array: Array) -> list[bytes]:
+    """The raw contents of each element of BYTES, its length before it; raises as `encode_tensor`.
+
+    Joined they are the raw contents of the array, or of any part of it.
+    """
     parts: list[bytes] = []
-    for i, value in enumerate(array.flat):
+    for i, value in enumerate(array.ravel().tolist()):
         if isinstance(value, str):
             data = _utf8(what, i, value)
         elif isinstance(value, bytes):
@@ -194,8 +202,8 @@ def encode_tensor(what: str, array: Array) -> tuple[str, bytes]:
             raise InvalidInput(
                 f"{what}: element {i} is {type(value).__name__}, BYTES holds str or bytes"
             )
-        parts += (len(data).to_bytes(4, "little"), data)
-    return datatype, b"".join(parts)
+        parts.append(len(data).to_bytes(4, "little") + data)
+    return parts
 
 
 def is_bool(raw: bytes) -> bool:

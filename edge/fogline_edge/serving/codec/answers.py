@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fogline.errors import Exhausted, FoglineError
+from fogline.errors import Exhausted, FoglineError, InvalidInput
 from fogline.schema import Field, Schema
-from fogline.tensors import DATATYPES, Array, datatype_of, encode_tensor
+from fogline.tensors import DATATYPES, Array, datatype_of, encode_tensor, encode_texts
 from fogline_edge.serving.codec.classes import classify
 from fogline_edge.serving.codec.fields import delimited, tag, varint
 from fogline_edge.serving.codec.messages import Regions
@@ -22,6 +22,9 @@ MAX_SHAPES = 64
 """Shapes of answers of one form whose constant bytes are kept."""
 _SHORT = 128
 """Lengths below this take one byte."""
+_MARGIN = 1024
+"""Bytes of the parts of an answer that are not counted before it is written, at most: the model's
+name and version, the id and the prediction id."""
 _LARGE = 64 * 1024
 """Bytes from which on an array is not copied before it is cut."""
 
@@ -36,6 +39,10 @@ _FINAL = delimited(
     _PARAMETERS,
     delimited(_KEY, b"triton_final_response") + delimited(_VALUE, bytes((_BOOL << 3, 1))),
 )
+
+
+_Contents = bytes | memoryview | list[bytes]
+"""Raw contents of a stack; of text, of each element."""
 
 
 class AnswerWriter:
@@ -85,20 +92,32 @@ class AnswerWriter:
             not a.shape or a.shape[0] != requests[0].rows for a in arrays
         ):
             return [self._write_one(requests[0], arrays, prediction_ids[0])]
-        if not all(a.dtype in _PLAIN for a in arrays):
+        try:
+            datas = [self._contents(name, a) for name, a in zip(form.outputs, arrays, strict=True)]
+        except FoglineError:  # of a tensor that one request alone may have a part in
             return self._write_each(requests, arrays, prediction_ids)
-        return self._write_plain(requests, form, arrays, prediction_ids)
+        return self._write_stack(requests, arrays, datas, prediction_ids)
 
-    def _write_plain(
+    def _contents(self, name: str, array: Array) -> _Contents:
+        """Raw contents, to be cut by rows; raises where not all of them have any."""
+        if array.dtype.hasobject:
+            return encode_texts(f"{self._label}, output {name!r}", array)
+        if array.dtype not in _PLAIN:
+            raise InvalidInput(f"{array.dtype} is not its own raw contents")
+        if array.nbytes < _LARGE:
+            return array.tobytes()
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+    def _write_stack(
         self,
         requests: Sequence[Request],
-        form: Form,
         arrays: Sequence[Array],
+        datas: Sequence[_Contents],
         prediction_ids: Sequence[str],
     ) -> list[bytes | FoglineError]:
-        """Row-wise numbers: an answer is constant bytes with slices of the stack between them."""
+        """By rows: an answer is constant bytes with slices of the stack between them."""
+        form = requests[0].form
         heads, marks = self._heads, self._marks
-        datas = [_contents(a) for a in arrays]
         shapes = tuple([(a.dtype.char, a.shape[1:]) for a in arrays])
         answers: list[bytes | FoglineError] = []
         rows, shape = -1, _Shape((), (), 0)
@@ -121,10 +140,15 @@ class AnswerWriter:
                 continue
             parts: list[bytes | memoryview] = [heads[len(ident)], ident, marks[len(mark)], mark]
             for data, lead, width in zip(datas, shape.leads, shape.widths, strict=True):
+                part = data[row * width : (row + rows) * width]
                 parts.append(lead)
-                parts.append(data[row * width : (row + rows) * width])
+                if isinstance(part, list):
+                    part = b"".join(part)
+                    parts.append(_RAW_TAG + varint(len(part)))
+                parts.append(part)
             row += rows
-            answers.append(b"".join(parts))
+            answer = b"".join(parts)
+            answers.append(answer if len(answer) <= self._limit else self._too_large(len(answer)))
         return answers
 
     def _shape(
@@ -205,10 +229,13 @@ class AnswerWriter:
     def _check_size(self, size: int) -> None:
         # Counted before the arrays are copied, and again with names and lengths added.
         if size > self._limit:
-            raise Exhausted(
-                f"{self._label}: the answer has {size} bytes, at most {self._limit} are sent; ask "
-                "for fewer rows or outputs"
-            )
+            raise self._too_large(size)
+
+    def _too_large(self, size: int) -> Exhausted:
+        return Exhausted(
+            f"{self._label}: the answer has {size} bytes, at most {self._limit} are sent; ask for "
+            "fewer rows or outputs"
+        )
 
     def _unstacked(self, name: str, array: Array, rows: int) -> FoglineError:
         return FoglineError(
@@ -225,32 +252,31 @@ class _Shape:
     def __init__(self, leads: tuple[bytes, ...], widths: tuple[int, ...], size: int) -> None:
         self.leads = leads
         self.widths = widths
-        """Bytes of a row of each output."""
+        """Bytes of a row of each output, of text its elements."""
         self.size = size
-        """Bytes of the answer without what differs, contents included, and with the most that
-        differs."""
+        """Bytes of an answer of numbers, at most."""
 
 
 _PLAIN = frozenset(d for n, d in DATATYPES.items() if n != "BYTES")
 """Types whose arrays are their own raw contents."""
 
 
-def _contents(array: Array) -> bytes | memoryview:
-    """Raw contents, to be cut: slices of bytes are quicker, those of a view are no copies."""
-    if array.nbytes < _LARGE:
-        return array.tobytes()
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
 def _shape_of(names: Sequence[str], arrays: Sequence[Array], rows: int) -> _Shape:
-    widths = tuple(math.prod(a.shape[1:]) * a.itemsize for a in arrays)
+    numbers = [not a.dtype.hasobject for a in arrays]
+    widths = tuple(
+        math.prod(a.shape[1:]) * (a.itemsize if is_number else 1)
+        for a, is_number in zip(arrays, numbers, strict=True)
+    )
     described = b"".join(
         _described(name, datatype_of(array), (rows, *array.shape[1:]))
         for name, array in zip(names, arrays, strict=True)
     )
-    leads = [_RAW_TAG + varint(rows * width) for width in widths]
+    leads = [
+        _RAW_TAG + varint(rows * width) if is_number else b""
+        for width, is_number in zip(widths, numbers, strict=True)
+    ]
     leads[0] = described + leads[0]
-    size = sum(map(len, leads)) + rows * sum(widths) + 4096
+    size = sum(map(len, leads)) + rows * sum(widths) + _MARGIN
     return _Shape(tuple(leads), widths, size)
 
 
