@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from fogline.bundle import MANIFEST_NAME, Bundle, find_variant, read_bundle
 from fogline.errors import (
@@ -22,7 +23,7 @@ from fogline.errors import (
     Untrusted,
 )
 from fogline.ids import check_name
-from fogline.runtime import ModelPlan, Session, Watchdog
+from fogline.runtime import ModelPlan, Watchdog
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.prove import prove, prove_variant
 from fogline.runtime.qualification import Budgets, ProofRequest, Qualification, Reason
@@ -30,6 +31,9 @@ from fogline.runtime.spare import Spare
 from fogline.schema import Schema
 from fogline_edge.serving.models import ServedModel
 from fogline_edge.serving.residency.room import Need
+
+if TYPE_CHECKING:
+    from fogline.runtime.session import Session
 
 MAX_MODEL_BYTES = 2**31 - 1
 """Protobuf's own limit on one message, and so on an ONNX file."""
@@ -201,7 +205,7 @@ def source_of(
         return _plan_of(prove(request, spare=loading.spare), loading.plan, f"{label}, {path}")
 
     def open_it(plan: ModelPlan) -> ServedModel:
-        session = Session.open(model, plan, label=label, watchdog=loading.watchdog)
+        session = _open(model, plan, label, loading.watchdog)
         schema = Schema(inputs=session.inputs, outputs=session.outputs)
         return ServedModel(name=name, version=version, schema=schema, runner=session, plan=plan)
 
@@ -242,7 +246,7 @@ def variant_source(
 
     def open_it(plan: ModelPlan) -> ServedModel:
         path = bundle.path(chosen.file)
-        session = Session.open(path, plan, label=label, watchdog=loading.watchdog)
+        session = _open(path, plan, label, loading.watchdog)
         try:
             check_schema(bundle.manifest.schema, session, label)
         except FoglineError:
@@ -280,7 +284,14 @@ def need_of(plan: ModelPlan) -> Need:
     )
 
 
-def check_schema(schema: Schema, session: Session, label: str) -> None:
+def _open(model: Path, plan: ModelPlan, label: str, watchdog: Watchdog) -> "Session":
+    # Late: onnxruntime takes 20 MB, which an agent without a model does without.
+    from fogline.runtime.session import Session
+
+    return Session.open(model, plan, label=label, watchdog=watchdog)
+
+
+def check_schema(schema: Schema, session: "Session", label: str) -> None:
     """Raises `Corrupt` where the model is not what a manifest's schema says."""
     misfit = schema_misfit(schema, session.inputs, session.outputs)
     if misfit:
