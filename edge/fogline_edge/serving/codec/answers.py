@@ -69,8 +69,6 @@ class AnswerWriter:
             *(self._head + tag(_ID) + varint(n) for n in range(1, _SHORT)),
         )
         """Everything up to the id, by the id's length."""
-        self._marks = tuple(_mark(n) for n in range(_SHORT))
-        """Everything of the parameter `prediction_id` up to its value, by the value's length."""
 
     def write(
         self,
@@ -117,7 +115,7 @@ class AnswerWriter:
     ) -> list[bytes | FoglineError]:
         """By rows: an answer is constant bytes with slices of the stack between them."""
         form = requests[0].form
-        heads, marks = self._heads, self._marks
+        heads, marks = self._heads, _MARKS
         shapes = tuple([(a.dtype.char, a.shape[1:]) for a in arrays])
         answers: list[bytes | FoglineError] = []
         rows, shape = -1, _Shape((), (), 0)
@@ -298,3 +296,7 @@ def _mark(length: int) -> bytes:
     value = tag(_STRING) + varint(length)
     lead = key + tag(_VALUE) + varint(len(value) + length) + value
     return tag(_PARAMETERS) + varint(len(lead) + length) + lead
+
+
+_MARKS = tuple(_mark(n) for n in range(_SHORT))
+"""Everything of the parameter `prediction_id` up to its value, by the value's length."""
