@@ -1,5 +1,6 @@
 """The fast path and protobuf's give the same request, or the same refusal."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -444,3 +445,25 @@ def test_arrays_begin_where_numpys_own_do_on_both_paths() -> None:
         requests_ = [codec.read(data, ARRIVED) for _ in range(3)]
         for some in (requests_[:1], requests_):
             assert codec.join(some)["x"].ctypes.data % 16 == 0
+
+
+def test_threads_share_a_codec_whose_layouts_come_and_go() -> None:
+    codec = codec_of(SCHEMAS["rows"], limits=CodecLimits(max_layouts=4))
+    datas = [message_of("x" * (rows % 5), rows).SerializeToString() for rows in range(1, 17)]
+    expected = [outcome(codec_of(SCHEMAS["rows"]), data) for data in datas]
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        order = np.random.default_rng(seed).integers(0, len(datas), 1500)
+        try:
+            wrong.extend(i for i in order if outcome(codec, datas[i]) != expected[i])
+        except Exception as e:
+            wrong.append(e)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert codec._layouts._count == sum(len(v) for v in codec._layouts._by_size.values()) <= 4
