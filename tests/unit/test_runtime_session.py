@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from fogline.clock import wait_until
 from fogline.errors import (
     Conflict,
     DeadlineExceeded,
@@ -193,6 +194,28 @@ def test_a_run_is_ended_by_its_interrupt(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cancelled"):
         session.run({"n": FOREVER}, interrupt=interrupt)
     timer.join()
+
+
+def test_one_interrupt_ends_all_runs_that_share_it(tmp_path: Path) -> None:
+    session = open_session(models.save_slow_loop(tmp_path / "m.onnx"))
+    interrupt = Interrupt()
+    session.run({"n": np.array(1, np.int64)}, interrupt=interrupt)
+    begun, ended = [], []
+
+    def work() -> None:
+        begun.append(True)
+        with pytest.raises(Unavailable, match="cancelled"):
+            session.run({"n": FOREVER}, interrupt=interrupt)
+        ended.append(True)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert wait_until(lambda: len(begun) == 3, timeout_s=20)
+    interrupt.trigger()
+    for thread in threads:
+        thread.join(20)
+    assert ended == [True] * 3
 
 
 def test_a_failed_node_is_named_without_values(

@@ -23,13 +23,16 @@ class Cause(Enum):
 
 
 class Interrupt:
-    """One run's stop button; pressing it before, during or after the run is harmless."""
+    """A stop button of one run, or of several that belong together.
 
-    __slots__ = ("_cause", "_options")
+    Pressing it before, during or after a run is harmless.
+    """
+
+    __slots__ = ("_attached", "_cause")
 
     def __init__(self) -> None:
         self._cause: Cause | None = None
-        self._options: Any = None
+        self._attached: list[Any] = []
 
     @property
     def is_triggered(self) -> bool:
@@ -39,18 +42,22 @@ class Interrupt:
         """Asks the run to end; the first cause stays."""
         if self._cause is None:
             self._cause = cause
-            if self._options is not None:
-                self._options.terminate = True
+            for options in tuple(self._attached):
+                options.terminate = True
 
     def attach(self, options: Any) -> None:
-        """Makes `options`, an onnxruntime `RunOptions` of one run alone, what a trigger ends.
+        """Makes a trigger end the run of `options`, an onnxruntime `RunOptions` of it alone.
 
-        `trigger` writes its cause before it reads the options, and this writes the options before
-        it reads the cause: whichever comes second sees the other.
+        `trigger` writes its cause before it reads what is attached, and this attaches before it
+        reads the cause: whichever comes second sees the other.
         """
-        self._options = options
+        self._attached.append(options)
         if self._cause is not None:
             options.terminate = True
+
+    def detach(self, options: Any) -> None:
+        """The run has ended."""
+        self._attached.remove(options)
 
     def check(self, model: str) -> None:
         """Raises what the cause stands for, if there is one.

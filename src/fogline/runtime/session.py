@@ -208,6 +208,8 @@ class Session:
         finally:
             if watched is not None:
                 in_time = self._watchdog.end(watched)
+            if interrupt is not None:
+                interrupt.detach(options)
         if interrupt is None and in_time:
             self._stops.append((stop, options))
         return values
