@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from fogline.runtime.row_rules import RULES
 from fogline.runtime.rows import Keeping, RowVerdict, judge_rows
 from fogline.wire.onnx_model_pb2 import Model
-from tests import models, stackable
+from tests import hostile_models, models, stackable
 from tests.models import Shape, save_graph, tensor
 
 
@@ -154,3 +159,48 @@ def test_control_flow_over_rows_is_refused(tmp_path: Path) -> None:
         helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body),
     ]
     assert "decides for all rows" in graph(tmp_path / "m.onnx", *captured).why
+
+
+SAVED: list[Callable[[Path], Path]] = [
+    stackable.save_dense,
+    stackable.save_conv,
+    stackable.save_lookup,
+    stackable.save_mean_behind_shape,
+    hostile_models.save_endless_loop,
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_damage_is_judged(tmp_path: Path, data: st.DataObject) -> None:
+    save = data.draw(st.sampled_from(SAVED))
+    path = tmp_path / f"{save.__name__}.onnx"
+    right = bytearray((path if path.exists() else save(path)).read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        right[data.draw(st.integers(0, len(right) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(DecodeError):
+        assert isinstance(judge_rows(Model.FromString(bytes(right))), RowVerdict)
+
+
+@given(
+    operator=st.sampled_from(sorted(RULES)),
+    inputs=st.lists(st.sampled_from(["x", "c", "", "f", "s"]), max_size=5),
+    axis=st.integers(-9, 9),
+    axes=st.lists(st.integers(-9, 9), max_size=4),
+)
+def test_any_node_is_judged(operator: str, inputs: list[str], axis: int, axes: list[int]) -> None:
+    model = Model(ir_version=8)
+    model.opset_import.add(version=18)
+    graph = model.graph
+    given = graph.input.add(name="x").type.tensor_type
+    given.shape.dim.add(dim_param="n")
+    given.shape.dim.add(dim_value=4)
+    graph.initializer.add(name="c", data_type=7, dims=[len(axes)], int64_data=axes)
+    graph.node.add(op_type="Flatten", input=["x"], output=["f"])
+    graph.node.add(op_type="Shape", input=["x"], output=["s"])
+    one = graph.node.add(op_type=operator, input=inputs, output=["y", "z"])
+    one.attribute.add(name="axis", i=axis)
+    for name in ("axes", "perm", "pads"):
+        one.attribute.add(name=name, ints=axes)
+    graph.output.add(name="y").type.tensor_type.elem_type = 1
+    assert isinstance(judge_rows(model), RowVerdict)

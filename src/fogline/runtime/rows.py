@@ -138,7 +138,7 @@ def _step(state: _State, proto: Any) -> None:
     _check(node, seen)
     if all(v.is_fixed for v in seen):
         made = [fixed()]
-        if node.operator == "Constant":
+        if node.operator == "Constant" and node.outputs:
             made = [_constant(state, node)]
     elif all(v.is_fixed or v.is_size for v in seen):
         made = [sizes()]
@@ -175,7 +175,10 @@ def _apply(node: Node, given: list[Value | None]) -> list[Value]:
     rule = RULES.get(node.operator)
     if rule is None or any(v is not None and v.is_lost for v in given):
         return [sizes()] if node.operator in ("Shape", "Size") else [lost()]
-    return rule(node, given) or [lost()]
+    try:
+        return rule(node, given) or [lost()]
+    except (IndexError, ValueError):  # too few inputs, or axes beyond: onnxruntime will refuse it
+        return [lost()]
 
 
 def _captured(node: Node) -> Iterator[str]:
