@@ -246,3 +246,33 @@ def test_what_waits_for_a_load_is_told_when_the_server_stops(made: Make, path: P
     late = Answer()
     models.demand("b", "", late)
     assert "stopping" in str(late.wait())
+
+
+def test_who_waits_for_a_version_that_made_room_for_its_successor_gets_that_one(
+    made: Make, path: Path
+) -> None:
+    models, residency = made(max_loaded=1)
+    residency.offer([FileSource(path, "m", 1)])
+    assert demanded(models, "m") is None
+    began, gate = threading.Event(), threading.Event()
+    second = FileSource(path, "m", 2)
+
+    def wait() -> None:
+        began.set()
+        gate.wait()
+
+    second.before_open = wait
+    replaced, waiting = Answer(), Answer()
+    residency.replace("m", [second], replaced)
+    assert began.wait(30)
+    with pytest.raises(NotLoaded):
+        models.acquire("m")
+    models.demand("m", "", waiting)
+    gate.set()
+    assert replaced.wait() is None
+    assert waiting.wait() is None
+    entry = models.acquire("m")
+    assert entry.served.version == 2
+    entry.release()
+    with pytest.raises(NotFound):
+        models.acquire("m", "1")

@@ -1,5 +1,6 @@
 """Callers that wait for loads, one flight a version, and loads that failed of late."""
 
+import logging
 import threading
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ from fogline.backoff import Backoff
 from fogline.clock import Clock
 from fogline.errors import Exhausted, FoglineError, Unavailable
 from fogline_edge.serving.residency.source import Then
+
+_LOG = logging.getLogger(__name__)
 
 Key = tuple[str, int]
 
@@ -55,7 +58,10 @@ class Flights:
             if error is None:
                 self._failures.pop(key, None)
         for then in waiting:
-            then(error)
+            try:
+                then(error)
+            except Exception:  # those that wait beside it must be told all the same
+                _LOG.exception("callback failed", extra={"model": f"{key[0]}@{key[1]}"})
 
     def fail(self, key: Key, error: FoglineError) -> None:
         """As `land`, and remembers the error: the load is not tried again for a while."""

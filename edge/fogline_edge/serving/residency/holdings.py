@@ -71,9 +71,9 @@ class Holdings:
 
     def close(self, holding: Holding) -> None:
         """Closes a runner that no request uses, and gives its memory back to the machine."""
-        holding.served.runner.close()
         self._all.remove(holding)
         self.total_bytes -= holding.held_bytes
+        holding.served.runner.close()
         trim()
 
     def residents(self) -> list[Resident]:

@@ -150,9 +150,11 @@ class Keeper:
         entry.when_idle(partial(self._worker.post, partial(self._left, holding, done)))
 
     def _left(self, holding: Holding, done: Callable[[], None] | None) -> None:
-        self._holdings.close(holding)
-        if done is not None:
-            done()
+        try:
+            self._holdings.close(holding)
+        finally:
+            if done is not None:
+                done()
 
     def abandon(self, holding: Holding) -> None:
         """Closes what was opened and is not put in after all."""

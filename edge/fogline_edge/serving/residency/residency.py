@@ -170,9 +170,9 @@ class Residency:
         Args:
             name: The model.
             version: Its number.
-            then: Told when it answers, or why it does not: `Exhausted` with the numbers where it
-                does not fit or too many wait, or what the load failed with. On this thread where
-                that is known at once.
+            then: Told to acquire it now, which a version that was replaced meanwhile refuses; or
+                why not: `Exhausted` with the numbers where it does not fit or too many wait, or
+                what the load failed with. On this thread where that is known at once.
         """
         key = name, version
         if not self._flights.board(key, then):
@@ -336,13 +336,22 @@ class Residency:
     # ---------------------------------------------------------------- look-ups
 
     def _wanted(self, key: Key) -> Source | None:
-        """Where a version comes from; None, and those that wait are told, if it is not wanted."""
+        """Where a version comes from; None, and those that wait are told, if it is not wanted.
+
+        Those that waited for a version which was replaced meanwhile are to look again: by the
+        model's name they find the new one.
+        """
         with self._lock:
             source = self._sources.get(key)
-        if source is not None and self._models.state_of(*key) is not VersionState.UNLOADED:
-            return source
-        self._flights.land(key, NotFound(f"model {key[0][:80]}@{key[1]} is not there any more"))
-        return None
+        if source is None:
+            self._flights.land(key, None)
+            return None
+        if self._models.state_of(*key) is VersionState.UNLOADED:
+            self._flights.land(
+                key, NotFound(f"model {key[0]}@{key[1]} was unloaded; load it first")
+            )
+            return None
+        return source
 
     def _is_there(self, source: Source) -> bool:
         """Whether a version of the same content is in memory."""
