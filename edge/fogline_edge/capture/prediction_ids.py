@@ -153,24 +153,24 @@ class PredictionIds:
         """What stands before the codes."""
         pack = _REQUEST.pack
         bits = head.bits if classes else 0
-        if 0 < bits <= 8 and rows.count(1) == len(rows):  # as nearly all requests are
-            return [
-                pack(head.carrying, when, 1, serial >> 32, serial & 0xFFFFFFFF, place)
-                for when, place, serial in zip(event_us, classes, self._serial, strict=False)
-            ]
         bodies = []
         row = 0
         for when, taken, serial in zip(event_us, rows, self._serial, strict=False):
-            number, start, size = 0, head.plain, 1
-            if 0 < bits * taken <= MAX_PREDICTION_BITS:
-                start = head.carrying
-                number = _joined(classes[row : row + taken], bits)
-                size = (bits * taken + 7) // 8
+            high, low = serial >> 32, serial & 0xFFFFFFFF
+            if taken == 1 and 0 < bits <= 8:  # as most requests are
+                bodies.append(pack(head.carrying, when, 1, high, low, classes[row]))
+            elif 0 < bits * taken <= MAX_PREDICTION_BITS:
+                number = 0
+                for place in reversed(classes[row : row + taken]):
+                    number = number << bits | place
+                body = pack(head.carrying, when, taken, high, low, number & 0xFF)
+                if bits * taken > 8:
+                    number >>= 8
+                    body += number.to_bytes(3 if bits * taken <= 32 else 6, "little")
+                bodies.append(body)
+            else:
+                bodies.append(pack(head.plain, when, taken, high, low, 0))
             row += taken
-            body = pack(start, when, taken, serial >> 32, serial & 0xFFFFFFFF, number & 0xFF)
-            if size > 1:
-                body += (number >> 8).to_bytes(3 if size <= 4 else 6, "little")
-            bodies.append(body)
         return bodies
 
     def read(self, text: str) -> PredictionId:
@@ -199,13 +199,6 @@ class PredictionIds:
         code = self._keyed.copy()
         code.update(body)
         return code.digest()
-
-
-def _joined(classes: Sequence[int], bits: int) -> int:
-    number = 0
-    for i, place in enumerate(classes):
-        number |= place << i * bits
-    return number
 
 
 def _unpacked(body: bytes, mac: bytes) -> PredictionId:
