@@ -1,5 +1,6 @@
 """What readings of the machine's memory mean, on recorded ones."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,21 @@ def test_what_is_switched_off_or_damaged_is_not_read(tmp_path: Path) -> None:
     reading = read.read()
     assert (reading.stall, reading.group_limit_bytes) == (None, None)
     trigger = Trigger(tmp_path / "proc" / "nothing", 1000)
+    assert not trigger.is_armed
+    trigger.close()
+
+
+def test_a_trigger_waits_for_the_kernel_or_to_be_woken() -> None:
+    trigger = Trigger(Machine().pressure_file, 150_000)
+    read, write = os.pipe()
+    try:
+        assert not trigger.wait(0.0, read)
+        os.write(write, b"x")
+        assert not trigger.wait(30.0, read)
+    finally:
+        trigger.close()
+        os.close(read)
+        os.close(write)
     assert not trigger.is_armed
     trigger.close()
 
