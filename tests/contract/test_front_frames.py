@@ -237,6 +237,14 @@ def test_a_call_and_its_reset_in_one_packet_are_never_handed_over(
     assert len(running.script.seen) == seen + 1
 
 
+@pytest.mark.parametrize("changes", [{"p_method": "GET"}, {"p_path": "/no/such"}, {}])
+def test_what_is_refused_and_reset_in_one_packet_hurts_no_other(
+    peer: RawPeer, changes: dict[str, Any]
+) -> None:
+    peer.send(request(1, **changes) + frame(RST_STREAM, 0, 1, struct.pack(">I", CANCEL)))
+    assert is_served(peer)
+
+
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_client_that_disappears_in_a_request(running: Running, half: int) -> None:
     with RawPeer(running.port) as one:

@@ -40,7 +40,7 @@ class Wire(asyncio.Protocol):
         encrypted: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if encrypted is not None:
             if encrypted.selected_alpn_protocol() != tls.PROTOCOL:
-                wire.abort()  # it speaks something else
+                self._connections.refuse(wire)  # it speaks something else
                 return
             self._peer = Peer(transport="tls", subject=tls.subject_of(encrypted))
         wire.set_write_buffer_limits(high=WRITE_BYTES)
@@ -83,14 +83,13 @@ class Connections:
         self._listeners: list[tuple[Bound, ssl.SSLContext | None]] = []
         self._wires: set[Wire] = set()
         self._greetings: set[asyncio.Task[None]] = set()
-        self._open = 0
         self._accepted = 0
         self._refused = 0
         self._is_closing = False
 
     def __len__(self) -> int:
         """Those that are being greeted too."""
-        return self._open
+        return len(self._wires)
 
     def listen(self, bound: Bound, context: ssl.SSLContext | None) -> None:
         """Before `begin`."""
@@ -120,24 +119,22 @@ class Connections:
                 self._loop.remove_reader(bound.socket)
                 self._loop.call_later(PAUSE_S, self._watch, bound, context)
                 return
-            if self._open >= self._poll.config.max_connections:
+            if len(self) >= self._poll.config.max_connections:
                 self._refused += 1
                 accepted.close()
                 continue
             self._accepted += 1
-            self._open += 1
-            task = self._loop.create_task(self._greet(accepted, context))
+            accepted.setblocking(False)
+            wire = Wire(self, _peer_of(accepted))
+            self._wires.add(wire)
+            task = self._loop.create_task(self._greet(wire, accepted, context))
             self._greetings.add(task)
             task.add_done_callback(self._greetings.discard)
 
-    async def _greet(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
-        peer = _TCP
+    async def _greet(
+        self, wire: Wire, accepted: socket.socket, context: ssl.SSLContext | None
+    ) -> None:
         try:
-            accepted.setblocking(False)
-            if accepted.family == socket.AF_UNIX:
-                uid, pid = credentials_of(accepted)
-                peer = Peer(transport="unix", uid=uid, pid=pid)
-            wire = Wire(self, peer)
             await self._loop.connect_accepted_socket(
                 lambda: wire,
                 accepted,
@@ -147,28 +144,30 @@ class Connections:
         except (OSError, asyncio.CancelledError) as e:  # of TLS too: SSLError is an OSError
             _LOG.info("no connection", extra={"why": str(e) or type(e).__name__})
             self._poll.faulted_connections += 1
-            self._open -= 1
-            accepted.close()
+            self._wires.discard(wire)
 
     def made(self, wire: Wire, peer: Peer, transport: asyncio.Transport) -> Connection:
-        self._wires.add(wire)
+        self._wires.add(wire)  # again, if it was given up in between
         self._poll.begin()
         connection = Connection(self._poll, peer, transport, self._engine)
         if self._is_closing:
             connection.notice()
         return connection
 
+    def refuse(self, transport: asyncio.Transport) -> None:
+        self._poll.faulted_connections += 1
+        transport.abort()
+
     def lost(self, wire: Wire) -> None:
         self._wires.discard(wire)
-        self._open -= 1
 
     def _look(self) -> None:
+        self._loop.call_later(PERIOD_S, self._look)
         now = self._loop.time()
         self._poll.begin()
         for wire in list(self._wires):
             if wire.upkeep is not None:
                 wire.upkeep.look(now)
-        self._loop.call_later(PERIOD_S, self._look)
 
     def close_listeners(self) -> None:
         """Accepts who has knocked already, then nobody, and tells everybody of the end."""
@@ -216,3 +215,10 @@ class Connections:
             received_calls=poll.received_calls,
             refused_calls=poll.refused_calls,
         )
+
+
+def _peer_of(accepted: socket.socket) -> Peer:
+    if accepted.family != socket.AF_UNIX:
+        return _TCP
+    uid, pid = credentials_of(accepted)
+    return Peer(transport="unix", uid=uid, pid=pid)

@@ -108,6 +108,8 @@ class Connection:
         self._is_dirty = False
         self._has_answered = False
         """Whether a response was made since the last write."""
+        self._has_left = False
+        """Whether the peer has said that it makes no more calls."""
         self._owes_ping = False
         """Whether the notice is to be followed by a PING, whose answer says that it was heard."""
         self._early: list[int] = []
@@ -167,7 +169,7 @@ class Connection:
             case ngh2.TrailersReceived(stream_id, _):
                 self._requests.on_trailers(stream_id)
             case ngh2.ConnectionClosed():
-                self._close()
+                self._end()
             case ngh2.SettingsReceived():
                 self.is_greeted = True
             case ngh2.PingReceived():
@@ -177,8 +179,10 @@ class Connection:
                 self.is_asked = self.is_asked and opaque != ALIVE_PING
                 if opaque == DRAIN_PING:
                     self.leave()
+            case ngh2.GoAwayReceived():
+                self._has_left = True
             case _:
-                pass  # WINDOW_UPDATE, RST_STREAM (its StreamClosed follows), GOAWAY ...
+                pass  # WINDOW_UPDATE, RST_STREAM (its StreamClosed follows) ...
 
     def charge(self) -> None:
         """Counts a frame that carries no call's data."""
@@ -233,7 +237,8 @@ class Connection:
     def refuse(self, call: Http2Call, status: bytes) -> None:
         """Answers what is not gRPC at all."""
         call.has_ended = True
-        self._responses.refuse(call, status)
+        with suppress(ngh2.NGH2Error):  # the peer has reset the stream already
+            self._responses.refuse(call, status)
         if not call.has_request:
             self._early.append(call.stream_id)
 
@@ -255,8 +260,9 @@ class Connection:
 
     def cancel(self, call: Http2Call) -> None:
         """Gives a response up."""
-        self._session.reset_stream(call.stream_id, ngh2.ErrorCode.CANCEL)
-        self._write_soon()
+        with suppress(ngh2.NGH2Error):
+            self._session.reset_stream(call.stream_id, ngh2.ErrorCode.CANCEL)
+            self._write_soon()
 
     def is_writable(self, call: Http2Call) -> bool:
         return not self.is_paused and self._responses.is_writable(call)
@@ -281,9 +287,9 @@ class Connection:
         try:
             self.conduct.sent(self._write(), data=self._has_answered)
             self._has_answered = False
+            self._handle(session.events())
             if self._early:
                 self._reset_early()
-            self._handle(session.events())
             self._count_unsent()
             if self._blocked:
                 self._wake_blocked()
@@ -293,9 +299,13 @@ class Connection:
                 session.ping(DRAIN_PING)
                 self._write_soon()
             if not session.want_read and not session.want_write and not self.is_paused:
-                self._close()
+                self._end()
         except ngh2.NGH2Error as e:
             self._break(e)
+
+    def give_up(self) -> None:
+        """After a fault of ours."""
+        self._blame("a fault of ours")
 
     def _write(self) -> int:
         """Returns the bytes that were handed to the transport."""
@@ -342,25 +352,30 @@ class Connection:
 
     # Its end
 
+    # nghttp2 takes nothing more once it has found the peer's fault and tells it so.
+
     def notice(self) -> None:
         """Begins the end: the peer is told."""
         if self.state is State.OPEN:
             self.state = State.NOTICED
-            self._session.send_shutdown_notice()
-            self._owes_ping = True
+            with suppress(ngh2.NGH2Error):
+                self._session.send_shutdown_notice()
+                self._owes_ping = True
             self._write_soon()
 
     def leave(self) -> None:
         """Takes no new calls, and closes after the last one."""
         if self.state is State.NOTICED:
             self.state = State.LEAVING
-            self._session.send_goaway()
+            with suppress(ngh2.NGH2Error):
+                self._session.send_goaway()
             self._write_soon()
 
     def ask(self) -> None:
         """Asks the peer whether it lives."""
         self.is_asked = True
-        self._session.ping(ALIVE_PING)
+        with suppress(ngh2.NGH2Error):
+            self._session.ping(ALIVE_PING)
         self._write_soon()
 
     def expel(self, why: bytes) -> None:
@@ -372,6 +387,13 @@ class Connection:
             if not self.is_paused:
                 self._transport.write(self._session.data_to_send(WRITE_BYTES))
         self._blame(why.decode())
+
+    def _end(self) -> None:
+        """Nothing is left to be read or sent."""
+        if self._has_left or self.state in (State.LEAVING, State.CLOSED):
+            self._close()
+        else:  # nghttp2 has told the peer its fault, and reads no more
+            self._blame("the peer broke the protocol")
 
     def _break(self, error: ngh2.NGH2Error) -> None:
         """The peer broke the protocol."""

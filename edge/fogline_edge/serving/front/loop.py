@@ -91,7 +91,6 @@ class _Running:
         self._thread.join()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
             self.connections.begin()
             self._loop.run_forever()
@@ -99,6 +98,7 @@ class _Running:
             _LOG.exception("the front has stopped")
         finally:
             self.connections.abort()
+            self._loop.run_until_complete(asyncio.sleep(0))  # in which transports close sockets
             for one in self._bound:
                 one.close()
             self._loop.close()

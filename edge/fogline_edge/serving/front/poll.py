@@ -39,6 +39,9 @@ class Writer(Protocol):
     def pump(self) -> None:
         """Sends what can be sent."""
 
+    def give_up(self) -> None:
+        """After a fault of ours."""
+
 
 class Loop(Protocol):
     """What is asked of an asyncio event loop."""
@@ -113,7 +116,10 @@ class Poll:
         self.now = self._loop.time()
         later = self._later
         for _ in range(len(later)):
-            later.popleft()()
+            try:
+                later.popleft()()
+            except Exception:  # a fault of ours must not keep what waits behind it
+                _LOG.exception("what another thread left failed")
         if flushes:
             self.flush()
 
@@ -142,7 +148,11 @@ class Poll:
             self._hand_over(calls)
         dirty, self._dirty = self._dirty, []
         for writer in dirty:
-            writer.pump()
+            try:
+                writer.pump()
+            except Exception:  # a fault of ours ends this connection alone
+                _LOG.exception("a connection failed")
+                writer.give_up()
         if hands_over:
             # uvloop writes when this turn of the loop ends, so that this comes after it.
             self._loop.call_soon(self.tell_written)

@@ -125,13 +125,13 @@ class Requests:
 
     def _on_part(self, call: Http2Call, data: bytes, ends: bool) -> None:
         body = call.body or self._open_body(call, streams=False)
+        call.has_request = ends
         try:
             if data:
                 body.add(data, self._poll.now)
                 self._holdings.count(body)
             if ends:
                 body.end()
-                call.has_request = True
         except FoglineError as e:
             self._owner.end(call, None, e)
         self._holdings.give_back(call.stream_id, body, len(data))
