@@ -36,6 +36,7 @@ PEERS = (
     peers.ours("fogline grpcio", "--front", "grpcio"),
     peers.echo("C++ echo, async", "async"),
     peers.echo("C++ echo, callback", "callback"),
+    peers.echo("C++ echo, sync", "sync"),
     peers.GRPCIO,
     peers.KSERVE,
     peers.MLSERVER,

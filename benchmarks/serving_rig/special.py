@@ -16,6 +16,7 @@ from benchmarks.serving_rig.device import whole_agent
 from benchmarks.serving_rig.load import Load, Measured, measure
 from benchmarks.serving_rig.peers import Place, Running
 from benchmarks.serving_rig.workloads import Workload
+from fogline.errors import FoglineError
 
 STARTS = 5
 """Of which the first answer is timed."""
@@ -33,7 +34,7 @@ def measure_special(found: Evidence, folder: Path, million: int, turns: int) -> 
         for settle in (_settle_alone, _settle_whole):
             try:
                 settle(found, folder, mlp, million)
-            except RuntimeError as e:
+            except (RuntimeError, FoglineError) as e:
                 found.skipped.append(f"memory after {million} requests: {e}")
     if magika is not None and mlp is not None:
         _both_cores(found, folder, mlp, magika, turns)
