@@ -142,12 +142,9 @@ class Reader:
 
 
 def _counted(fields: tuple[Field, ...], wanted: frozenset[str]) -> tuple[CountedTensor, ...]:
-    return tuple(CountedTensor(f, wanted) for f in fields if _is_counted(f, wanted))
-
-
-def _is_counted(field: Field, wanted: frozenset[str]) -> bool:
-    if len(field.shape) not in (1, 2):
-        return False
-    if field.columns:
-        return not wanted.isdisjoint(field.columns)
-    return field.name in wanted or any(n.startswith(f"{field.name}[") for n in wanted)
+    tables = wanted | {n.rpartition("[")[0] for n in wanted}  # `x[3]` is a column of `x`
+    return tuple(
+        CountedTensor(f, wanted)
+        for f in fields
+        if len(f.shape) in (1, 2) and not tables.isdisjoint(f.columns or (f.name,))
+    )

@@ -17,6 +17,8 @@ from fogline.desired import CapturePolicy
 MAX_BOOST = 5.0
 """How much likelier than others a row is kept whose two best classes tie."""
 _HOUR_S = 3600.0
+_DRAWN_AT_ONCE = 4096
+"""Rows: Python's generator lets nobody else run while it fills its bytes."""
 
 
 class HourlyBudget:
@@ -82,5 +84,9 @@ def draw(probabilities: NDArray[np.float64], source: Random) -> NDArray[np.int64
 
     Python's generator serves as well as numpy's, which would take two megabytes of the device.
     """
-    bits = np.frombuffer(source.randbytes(8 * len(probabilities)), dtype=np.uint64)
-    return np.flatnonzero((bits >> np.uint64(11)) * 2.0**-53 < probabilities)
+    found = [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(probabilities), _DRAWN_AT_ONCE):
+        part = probabilities[start : start + _DRAWN_AT_ONCE]
+        bits = np.frombuffer(source.randbytes(8 * len(part)), dtype=np.uint64)
+        found.append(np.flatnonzero((bits >> np.uint64(11)) * 2.0**-53 < part) + start)
+    return np.concatenate(found)

@@ -11,6 +11,9 @@ from fogline.summaries.counts import read_count, read_counts
 from fogline.summaries.labels import MISSING, CategoryIndex, category_text
 from fogline.wire import fleet_pb2
 
+_CHUNK_ROWS = 8192
+"""Rows that are counted at a time, while nobody else can run."""
+
 
 class CategoryCells:
     """One categorical field: int64 counts [len(categories) + 1], the last one for others."""
@@ -38,12 +41,13 @@ class CategoryCells:
         if values.ndim != 1:
             raise InvalidInput(f"column {self.name}: shape {values.shape}, expected [rows]")
         code = self._index.code
-        for value, rows in _distinct(values.tolist()).items():
-            place = code(value)
-            if place == MISSING:
-                self.missing += rows
-            else:
-                self.counts[place] += rows
+        for start in range(0, len(values), _CHUNK_ROWS):
+            for value, rows in _distinct(values[start : start + _CHUNK_ROWS].tolist()).items():
+                place = code(value)
+                if place == MISSING:
+                    self.missing += rows
+                else:
+                    self.counts[place] += rows
 
     def merge(self, other: "CategoryCells") -> "CategoryCells":
         if (self.name, self.categories) != (other.name, other.categories):
