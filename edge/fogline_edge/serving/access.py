@@ -112,6 +112,14 @@ class Access:
         right = RIGHT_OF.get(method)
         if right is None:
             raise Unsupported(f"the method {method[:200]!r} is not served")
+        self.require(call, right)
+
+    def require(self, call: Call, right: Right) -> None:
+        """Lets the call pass if its peer has a right, whatever its method asks for.
+
+        Raises:
+            Forbidden: it has not.
+        """
         uid = call.peer.uid
         if uid is not None and uid in self._uids:
             return

@@ -14,13 +14,13 @@ from fogline.tensors import Array
 from fogline.wire.status import status_of
 from fogline_edge.serving.calls import Call
 from fogline_edge.serving.codec import ModelCodec, target_of
-from fogline_edge.serving.codec.messages import Regions
 from fogline_edge.serving.config import ServingConfig
 from fogline_edge.serving.jobs import Job, Ran
 from fogline_edge.serving.models import Entry, Models, NotLoaded, ServedModel
 from fogline_edge.serving.observer import Observation, Observer
 from fogline_edge.serving.scheduler import Scheduler
 from fogline_edge.serving.shadows import Shadowed, Shadows
+from fogline_edge.serving.shared_memory import Sharing
 from fogline_edge.serving.statistics import Statistics
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Inference:
         statistics: Statistics,
         clock: Clock,
         config: ServingConfig,
-        regions: Regions | None = None,
+        sharing: Sharing | None = None,
         shadowed: Callable[[Shadowed], None] | None = None,
     ) -> None:
         self._models = models
@@ -47,7 +47,7 @@ class Inference:
         self._statistics = statistics
         self._clock = clock
         self._config = config
-        self._regions = regions
+        self._sharing = sharing
         self._scheduler = Scheduler(self._complete, clock=clock, config=config)
         self._shadows = Shadows(models, shadowed)
         self._answered: deque[_Answered] = deque()
@@ -82,6 +82,8 @@ class Inference:
         try:
             codec = entry.codec or self._codec(entry)
             request = codec.read(message, arrived_us)
+            if (request.held or request.wanted) and request.uses_shared_memory:
+                self._share(call)
             asked_s = request.timeout_s
             queue = entry.served.queue
             if queue is not None:
@@ -100,6 +102,10 @@ class Inference:
             entry.release(1, 1)
             raise
 
+    def _share(self, call: Call) -> None:
+        if self._sharing is not None:
+            self._sharing.check(call)
+
     def _codec(self, entry: Entry) -> ModelCodec:
         """Made at a version's first request and gone with it."""
         served = entry.served
@@ -107,7 +113,7 @@ class Inference:
             served.name,
             served.version,
             served.schema,
-            regions=self._regions,
+            regions=None if self._sharing is None else self._sharing.regions,
             max_message_bytes=self._config.front.max_message_bytes,
         )
         return entry.codec

@@ -33,8 +33,9 @@ from fogline_edge.serving.reflection import METHODS as REFLECTION_METHODS
 from fogline_edge.serving.reflection import Reflection
 from fogline_edge.serving.service import Service
 from fogline_edge.serving.shadows import Shadowed
-from fogline_edge.serving.shared_memory import Regions
+from fogline_edge.serving.shared_memory import Regions, Sharing
 from fogline_edge.serving.statistics import Statistics
+from fogline_edge.serving.tokens import Right
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,13 +92,14 @@ class Server:
         self._front = front or make_front(listeners, self.config.front)
         self._health = Health(max_watches=self.config.max_watches)
         regions = Regions(self.config.shared_memory)
+        guard = access or open_access(self.config.access, timer)
         self._inference = Inference(
             models,
             side.observer,
             self.statistics,
             timer,
             self.config,
-            regions=regions,
+            sharing=Sharing(regions=regions, check=lambda call: guard.require(call, Right.MEMORY)),
             shadowed=side.shadowed,
         )
         metadata = Metadata(models, self.statistics)
@@ -111,7 +113,7 @@ class Server:
         self._service = Service(
             self._inference,
             self._health,
-            access or open_access(self.config.access, timer),
+            guard,
             answers={
                 **control.answers,
                 **_answers(

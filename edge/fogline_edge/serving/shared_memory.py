@@ -16,6 +16,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,7 @@ from msgspec import Meta
 
 from fogline.errors import Conflict, Exhausted, Forbidden, InvalidInput, NotFound
 from fogline.records import Record
+from fogline_edge.serving.calls import Call
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - where the C library keeps shared memory on Linux
 MAX_NAME_CHARS = 256
@@ -242,6 +244,16 @@ class Regions:
                 f"the regions would have {total} bytes together, at most {config.max_bytes} may be "
                 "registered"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """Shared memory as inference uses it."""
+
+    regions: Regions
+    check: Callable[[Call], None]
+    """Raises `Forbidden` where a call's peer may not use it: what one peer has registered, another
+    that only knows its name must not reach."""
 
 
 def _place(status: RegionStatus, offset: int, size: int) -> int:
