@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 from fogline.bundle import (
     Bundle,
@@ -27,7 +28,7 @@ from fogline.runtime.spare import START, Spare
 from fogline.schema import Field, Schema
 from tests import hostile_models as hostile
 from tests import stackable
-from tests.models import save_identity
+from tests.models import save_graph, save_identity, tensor
 
 MIB = 2**20
 X = np.array([[1, 2], [3, 4]], np.float32)
@@ -139,6 +140,26 @@ def test_a_model_that_mixes_rows_is_accepted_and_never_stacked(
     assert found.plan.one_row_us > 0
     assert found.stack is not None
     assert says in found.stack.reason
+
+
+def test_a_model_that_takes_its_cases_and_no_single_row_is_accepted(tmp_path: Path) -> None:
+    """`x` as pairs of rows and back: an odd number of rows cannot be."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "pairs"], ["p"]),
+        helper.make_node("Reshape", ["p", "rows"], ["y"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array(v, np.int64), n)
+        for n, v in (("pairs", [-1, 4]), ("rows", [-1, 2]))
+    ]
+    sides = [tensor("x", "FP32", ("n", 2))], [tensor("y", "FP32", ("n", 2))]
+    model = save_graph(tmp_path / "m.onnx", nodes, *sides, constants)
+    found = prove_variant(bundle(tmp_path / "b", model), budgets=QUICK)
+    assert found.is_accepted, found
+    assert found.one_row is None
+    assert found.batch is not None
+    assert found.plan is not None
+    assert (found.plan.max_stack, found.plan.placement) == (1, "loop")
 
 
 def test_a_bare_model_of_a_table_is_tried_with_small_indices(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from fogline.bundle import GoldenCase, Tolerance, decode_cases, encode_cases
 from fogline.errors import Corrupt, DeadlineExceeded
 from fogline.runtime import ModelPlan, Session
 from fogline.runtime.golden import check_golden
-from fogline.runtime.measure import Effort, first_row, measure_latency
+from fogline.runtime.measure import Effort, measure_latency
 from fogline.runtime.memory import own_peak_bytes
-from fogline.schema import Field
 from fogline.tensors import Array
 from tests.hostile_models import save_endless_loop
 from tests.models import save_graph, save_identity, tensor
@@ -122,17 +121,6 @@ def test_latency_is_measured_within_its_budget(identity: Session) -> None:
     ticks = iter(range(100))
     slow = measure_latency(identity, {"x": X}, rows=2, timer=lambda: float(next(ticks)))
     assert (slow.runs, slow.us_p50) == (1, 1e6)
-
-
-def test_one_row_is_cut_only_out_of_a_batch(tmp_path: Path) -> None:
-    field = Field(name="x", datatype="FP32", shape=(-1, 2))
-    row = first_row((field,), {"x": X})
-    assert row is not None
-    assert row["x"].tolist() == [[1, 2]]
-    fixed = Field(name="x", datatype="FP32", shape=(2, 2))
-    assert first_row((fixed,), {"x": X}) is None
-    other = Field(name="z", datatype="FP32", shape=(-1,))
-    assert first_row((field, other), {"x": X, "z": X.ravel()}) is None
 
 
 def test_the_peak_only_grows() -> None:

@@ -194,6 +194,18 @@ def test_free_dimensions_are_filled_and_scalars_made(tmp_path: Path) -> None:
     assert (scalar.arrays["n"].shape, scalar.is_batch) == ((), False)
 
 
+def test_a_case_without_rows_is_a_request_as_a_whole(tmp_path: Path) -> None:
+    session = Session.open(models.save_gather(tmp_path / "m.onnx"), ModelPlan())
+    inputs = {"x": np.zeros(4, np.float32), "i": np.array([1])}
+    (whole,) = rows_of_cases(session.inputs, [GoldenCase(inputs=inputs, outputs={})], 8)
+    assert not whole.is_batch
+    assert whole.one() == inputs
+    free = Session.open(models.save_two_inputs(tmp_path / "t.onnx"), ModelPlan())
+    odd = {"x": np.zeros((2, 3), np.float32), "scale": np.zeros((1, 1), np.float32)}
+    (whole,) = rows_of_cases(free.inputs, [GoldenCase(inputs=odd, outputs={})], 8)
+    assert not whole.is_batch
+
+
 def test_large_rows_are_fewer(tmp_path: Path) -> None:
     path = models.save_identity(tmp_path / "m.onnx", shape=(None, 1_000_000))
     rows = next(made_up_rows(Session.open(path, ModelPlan()).inputs, 64))

@@ -9,7 +9,6 @@ from msgspec import Meta
 
 from fogline.records import Record
 from fogline.runtime.plan import MAX_STACK
-from fogline.schema import Field
 from fogline.tensors import Array
 
 if TYPE_CHECKING:
@@ -75,19 +74,6 @@ def fastest_us(session: "Session", arrays: Mapping[str, Array], effort: Effort) 
     """
     _timed(session, arrays, effort.warm_runs, effort.budget_s, time.perf_counter)
     return min(_timed(session, arrays, effort.runs, effort.budget_s, time.perf_counter)) * 1e6
-
-
-def first_row(inputs: Iterable[Field], arrays: Mapping[str, Array]) -> dict[str, Array] | None:
-    """The first row of a batch; None where there is no batch to take it from.
-
-    There is one where every input's first dimension is free, and all have as many rows.
-    """
-    fields = tuple(inputs)
-    if any(not f.shape or f.shape[0] != -1 for f in fields):
-        return None
-    if len({arrays[f.name].shape[0] for f in fields}) != 1:
-        return None
-    return {f.name: arrays[f.name][:1] for f in fields}
 
 
 def model_size_bytes(model: Path, external_data: Iterable[Path] = ()) -> int:

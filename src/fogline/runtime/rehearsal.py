@@ -67,14 +67,14 @@ class Rows:
 def rows_of_cases(
     fields: Sequence[Field], cases: Sequence[GoldenCase], count: int, seed: int = 0
 ) -> list[Rows]:
-    """Different rows of each form that the cases have: theirs, then crossings of them.
+    """Different rows of each form that the cases, at least one, have; then crossings of them.
 
     A crossing takes each element from any row at the same place, so it stays within what was seen;
     numbers are also scaled a little. `count` rows of the first case's form, few of the others'.
-    None where there is no case, or none holds a row.
+    Where none holds a row, the first case as it is.
     """
-    if cases and not has_rows(fields):
-        return [Rows(cases[0].inputs, 1, "golden", is_batch=False)]
+    if not has_rows(fields):
+        return [whole_case(cases[0])]
     forms: dict[object, list[Mapping[str, Array]]] = {}
     for case in cases:
         if len({case.inputs[f.name].shape[:1] for f in fields}) == 1:
@@ -89,7 +89,12 @@ def rows_of_cases(
             arrays = {name: _crossed(array, wanted, rng) for name, array in seen.items()}
             found.append(Rows(arrays, wanted, "golden"))
         count = min(count, FEW_ROWS)
-    return found
+    return found or [whole_case(cases[0])]
+
+
+def whole_case(case: GoldenCase) -> Rows:
+    """A request that no row is taken out of."""
+    return Rows(case.inputs, 1, "golden", is_batch=False)
 
 
 def made_up_rows(fields: Sequence[Field], count: int, seed: int = 0) -> Iterator[Rows]:

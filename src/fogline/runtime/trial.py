@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from fogline.bundle import GoldenCase
-from fogline.errors import DeadlineExceeded, Exhausted, FoglineError
+from fogline.errors import DeadlineExceeded, FoglineError
 from fogline.runtime.measure import Effort, Latency, measure_latency
 from fogline.runtime.memory import Growth
 from fogline.runtime.plan import ModelPlan
-from fogline.runtime.rehearsal import Rows, made_up_rows, other_forms, rows_of_cases
+from fogline.runtime.rehearsal import Rows, made_up_rows, other_forms, rows_of_cases, whole_case
 from fogline.runtime.rows import Keeping, RowVerdict
 from fogline.runtime.session import Session, open_smallest
 from fogline.runtime.settle import Ratio, placement_of, stack_limit_us
@@ -87,19 +87,23 @@ def rehearse(session: Session, subject: Subject) -> Rehearsal:
     """Rows of the golden cases, or made-up ones that the model takes.
 
     Raises:
-        Exhausted: a run took too much memory.
+        DeadlineExceeded: a row of a golden case takes too long.
     """
     count = subject.effort.max_stack
     if subject.cases:
-        first, *others = rows_of_cases(session.inputs, subject.cases, count) or (None,)
-        return Rehearsal(first, tuple(others), "" if first else "the golden cases hold no row")
+        first, *others = rows_of_cases(session.inputs, subject.cases, count)
+        try:
+            session.run(first.one(), deadline_s=subject.run_s)
+        except DeadlineExceeded:
+            raise
+        except FoglineError:  # it takes the case, but no row of it alone
+            return Rehearsal(whole_case(subject.cases[0]))
+        return Rehearsal(first, tuple(others))
     for rows in made_up_rows(session.inputs, count):
         try:
             session.run(rows.one(), deadline_s=min(subject.run_s, MADE_UP_S))
         except DeadlineExceeded:
             return Rehearsal(None, why=f"made-up inputs took longer than {MADE_UP_S} s")
-        except Exhausted:
-            raise
         except FoglineError:  # it wants others: an index into a small table, a number in a text
             continue
         return Rehearsal(rows, tuple(other_forms(session.inputs, rows)))
