@@ -18,6 +18,7 @@ from fogline.runtime.session import open_smallest
 from fogline.runtime.spare import Spare
 from fogline_edge.serving import Endpoint, Listener, Models, Server, ServingConfig
 from fogline_edge.serving.loading import Loading
+from fogline_edge.serving.plans import PlanStore
 from fogline_edge.serving.residency import MemoryWatch, Residency
 from fogline_edge.serving.shelf import Shelf, holds_pipeline
 
@@ -36,6 +37,8 @@ class Offer:
     version: int = 1
     variant: str = ""
     plan: ModelPlan = field(default_factory=ModelPlan)
+    plans: Path | None = None
+    """Where to keep what proofs found; None: nowhere."""
     control: Literal["none", "explicit"] = "none"
     """Whether callers may load and unload models of a repository."""
     load: tuple[str, ...] = ()
@@ -82,6 +85,7 @@ class Standalone:
             watchdog=self._watchdog,
             plan=offer.plan,
             spare=spare,
+            plans=None if offer.plans is None else PlanStore(offer.plans),
             budgets=Budgets(memory_bytes=config.load_memory_bytes, timeout_s=config.load_timeout_s),
         )
         self._shelf = Shelf(

@@ -331,6 +331,22 @@ def test_a_pipeline_is_served_by_itself(tmp_path: Path, name: str) -> None:
         client.close()
 
 
+def test_a_second_start_needs_no_proof(tmp_path: Path) -> None:
+    root, plans = tmp_path / "repository", tmp_path / "plans"
+    repositories.add_iris(root)
+    repositories.add_bundle(root)
+    starts = []
+    for _ in range(2):
+        with serve_process(root, "--plans", plans) as (_, address):
+            client = triton.InferenceServerClient(address)
+            assert ask(client, "iris", ones(1, 4), "label").shape == (1, 1)
+            assert ask(client, "weather", ones(1, 2)).tolist() == [[7, 7]]
+            client.close()
+        starts.append(sorted((path.name, path.stat().st_ino) for path in plans.iterdir()))
+    assert len(starts[0]) == 2
+    assert starts[1] == starts[0]  # nothing was written anew, so nothing was proved
+
+
 def test_a_unix_socket_is_enough(tmp_path: Path) -> None:
     repositories.add_identity(tmp_path)
     socket = tmp_path / "s"

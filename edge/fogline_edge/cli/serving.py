@@ -53,6 +53,12 @@ def serve(argv: list[str]) -> int:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="threads inside one run (1)"
     )
+    parser.add_argument(
+        "--plans",
+        type=Path,
+        metavar="DIR",
+        help="keep here what proofs found, so that the same files start faster (keep nothing)",
+    )
     parser.add_argument("--config", type=Path, help="bounds of the server, as TOML")
     return _serve(parser.parse_args(argv))
 
@@ -166,6 +172,7 @@ def _offer(given: Any) -> "Offer":
         version=given.model_version,
         variant=given.variant,
         plan=convert({"threads": given.threads}, ModelPlan, "--threads"),
+        plans=given.plans,
         control=given.model_control,
         load=tuple(given.load_model),
     )

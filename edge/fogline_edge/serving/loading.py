@@ -7,6 +7,7 @@ loads it. What an agent installed was proved when it came.
 import stat
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from fogline.errors import (
     Untrusted,
 )
 from fogline.ids import check_name
+from fogline.records import canonical_json
 from fogline.runtime import ModelPlan, Watchdog
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.prove import prove, prove_variant
@@ -30,6 +32,7 @@ from fogline.runtime.qualification import Budgets, ProofRequest, Qualification, 
 from fogline.runtime.spare import Spare
 from fogline.schema import Schema
 from fogline_edge.serving.models import ServedModel
+from fogline_edge.serving.plans import PlanStore, proof_key
 from fogline_edge.serving.residency.room import Need
 
 if TYPE_CHECKING:
@@ -72,6 +75,21 @@ class Loading:
     """Whether other arenas and prepackings than the plan's are tried."""
     spare: Spare | None = None
     """A child that was started in advance, for the first model."""
+    plans: PlanStore | None = None
+    """What earlier proofs found; None: every model is proved."""
+
+    def kept(
+        self,
+        prove: Callable[[], ModelPlan],
+        files: Sequence[Path],
+        asked: object,
+        beside: Sequence[Path] = (),
+    ) -> Callable[[], ModelPlan]:
+        """`prove`, but for a model that was proved before; `asked` is what else decides it."""
+        if self.plans is None:
+            return prove
+        said = canonical_json((self.plan, self.choose, self.budgets, asked))
+        return partial(_find_or_prove, self.plans, prove, files, beside, said)
 
 
 class ModelSource:
@@ -212,7 +230,9 @@ def source_of(
     # Others beside it may be anything's, and change; constants of another name are only numbers.
     own = (model.parent / name for name in beside if name.startswith(model.stem))
     files = (model, *own)
-    return ModelSource(name, version, files=files, prove=prove_it, open_=open_it)
+    others = [model.parent / name for name in beside if not name.startswith(model.stem)]
+    kept = loading.kept(prove_it, files, schema, others)
+    return ModelSource(name, version, files=files, prove=kept, open_=open_it)
 
 
 def variant_source(
@@ -264,7 +284,26 @@ def variant_source(
         )
 
     files = [bundle.path(f) for f in (chosen.file, *chosen.external_data)]
-    return ModelSource(name, version, files=files, prove=prove_it, open_=open_it, plan=plan)
+    kept = loading.kept(prove_it, files, (bundle.digest, chosen.name))
+    return ModelSource(name, version, files=files, prove=kept, open_=open_it, plan=plan)
+
+
+def _find_or_prove(
+    plans: PlanStore,
+    prove: Callable[[], ModelPlan],
+    files: Sequence[Path],
+    beside: Sequence[Path],
+    asked: bytes,
+) -> ModelPlan:
+    try:
+        key = proof_key(files, beside, asked)
+    except OSError as e:
+        raise NotFound(f"{e.filename}: {e.strerror}") from e
+    plan = plans.find(key)
+    if plan is None:
+        plan = prove()
+        plans.keep(key, plan)
+    return plan
 
 
 def need_of(plan: ModelPlan) -> Need:
