@@ -1,5 +1,6 @@
 """`fogline serve`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,11 +122,12 @@ def _serve(given: Any) -> int:
         raise NotFound(f"{given.model}: no such file")
     log.configure()
     use_one_heap()
-    with Spare() as spare:  # starts while this process imports what it needs itself
+    # Starts while this process imports what it needs itself; with kept plans, likely for nothing.
+    with nullcontext() if given.plans else Spare() as spare:
         return _run(given, spare)
 
 
-def _run(given: Any, spare: Spare) -> int:
+def _run(given: Any, spare: Spare | None) -> int:
     from fogline_edge.standalone import Standalone
 
     offer = _offer(given)
@@ -138,7 +140,8 @@ def _run(given: Any, spare: Spare) -> int:
     try:
         with console.step(f"proving {given.model} in a limited process"):
             faults = server.load()
-        spare.close()
+        if spare is not None:
+            spare.close()
         for name, fault in faults.items():
             console.say(console.printable(f"model {name} is not served: {fault}"))
         if faults and given.strict:
