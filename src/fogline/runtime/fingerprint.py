@@ -4,8 +4,9 @@ With another of them, kernels are others: times change, and rows that were alike
 be any more.
 """
 
+import re
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from fogline import __version__
 from fogline.runtime.plan import ModelPlan
 
+_VERSION = re.compile(r'^__version__ = "([^"]+)"', re.MULTILINE)
 _CPUINFO = Path("/proc/cpuinfo")
 _KINDS = frozenset(
     ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "CPU implementer",
@@ -33,11 +35,15 @@ def still_holding(plan: ModelPlan, here: str) -> ModelPlan:
 
 
 def _onnxruntime() -> str:
-    """By its metadata, so that it need not be imported."""
-    try:
-        return version("onnxruntime")
-    except PackageNotFoundError:  # a build under another name
+    """As the package says it, without importing it, nor what reads packages' metadata (15 ms)."""
+    found = find_spec("onnxruntime")
+    if found is None or found.origin is None:
         return "unknown"
+    try:
+        said = _VERSION.search(Path(found.origin).read_text(errors="replace"))
+    except OSError:
+        return "unknown"
+    return said[1] if said is not None else "unknown"
 
 
 def _processor() -> str:
