@@ -43,7 +43,9 @@ class Wire(asyncio.Protocol):
                 self._connections.refuse(wire)  # it speaks something else
                 return
             self._peer = Peer(transport="tls", subject=tls.subject_of(encrypted))
-        wire.set_write_buffer_limits(high=WRITE_BYTES)
+        # With no buffer allowed both loops write at once, and pause when the socket takes no more;
+        # otherwise uvloop writes when this turn of the loop ends. TLS would never resume.
+        wire.set_write_buffer_limits(high=WRITE_BYTES if encrypted is not None else 0)
         self._connection = self._connections.made(self, self._peer, wire)
         self.upkeep = Upkeep(self._connection, wire, self._connection.poll.now)
 

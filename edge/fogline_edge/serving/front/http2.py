@@ -87,6 +87,7 @@ class Connection:
     ) -> None:
         self.poll = poll
         self.peer = peer
+        self.writes_late = peer.transport == "tls"
         self.calls: dict[int, Http2Call] = {}
         """By stream, until the last byte of the response is on its way."""
         self.state = State.OPEN

@@ -36,6 +36,9 @@ class Receiver(Protocol):
 class Writer(Protocol):
     """A connection with something to send."""
 
+    writes_late: bool
+    """Whether the loop writes only when its turn ends."""
+
     def pump(self) -> None:
         """Sends what can be sent."""
 
@@ -154,8 +157,10 @@ class Poll:
                 _LOG.exception("a connection failed")
                 writer.give_up()
         if hands_over:
-            # uvloop writes when this turn of the loop ends, so that this comes after it.
-            self._loop.call_soon(self.tell_written)
+            if any(writer.writes_late for writer in dirty):
+                self._loop.call_soon(self.tell_written)
+            else:
+                self.tell_written()
         if self.takes:
             self.begin()
         next_at = self.deadlines.next_at()
