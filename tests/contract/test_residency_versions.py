@@ -257,3 +257,16 @@ def test_a_version_that_is_offered_answers_to_its_number_while_it_is_demanded(
         models.acquire("m")
     assert ask(models, "1") == 1
     assert ask(models, "01") == 1
+
+
+def test_what_came_another_way_is_closed_when_it_is_replaced(
+    models: Models, residency: Residency, source: Source
+) -> None:
+    served = source(1).open()
+    models.put(served)
+    entry = models.acquire("m")
+    assert replaced(residency, source(1, value=5)).error is None
+    assert ask(models) == 5
+    assert entry.served.runner.run(X)["y"][0, 0] == 1
+    entry.release()
+    assert wait_until(lambda: is_closed(served.runner), timeout_s=10)

@@ -141,17 +141,21 @@ class Keeper:
 
     def leave(self, entry: Entry | None, done: Callable[[], None] | None = None) -> None:
         """Has a version whose door is closed leave when its last request has ended."""
-        holding = None if entry is None else self._holdings.of(entry)
-        if entry is None or holding is None:
+        if entry is None:
             if done is not None:
                 done()
             return
-        holding.entry = None
-        entry.when_idle(partial(self._worker.post, partial(self._left, holding, done)))
+        holding = self._holdings.of(entry)
+        if holding is not None:
+            holding.entry = None
+        entry.when_idle(partial(self._worker.post, partial(self._left, entry, holding, done)))
 
-    def _left(self, holding: Holding, done: Callable[[], None] | None) -> None:
+    def _left(self, entry: Entry, holding: Holding | None, done: Callable[[], None] | None) -> None:
         try:
-            self._holdings.close(holding)
+            if holding is not None:
+                self._holdings.close(holding)
+            else:  # it came past this room, as a pipeline does
+                entry.served.runner.close()
         finally:
             if done is not None:
                 done()
