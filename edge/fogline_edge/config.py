@@ -35,4 +35,4 @@ class AgentConfig(Record, frozen=True, kw_only=True):
     """Longest time between two reports of a device on which nothing changed. Rollouts take a device
     for silent after `silence_s`, 180 s by default: keep well below it."""
     swap_drain_s: Seconds = 60.0
-    """Longest wait for calls to the old version after the new one answers; then it is let go."""
+    """Longest wait for calls to a model that is taken away; it goes when they have ended anyhow."""
