@@ -395,6 +395,10 @@ class ChildFront:
         )
         self.port = int(self._line())
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()

@@ -7,6 +7,7 @@ would be without the bound. Ceilings are generous: the machine may be shared.
 
 import contextlib
 import gzip
+import resource
 import socket
 import struct
 import time
@@ -236,6 +237,22 @@ def test_more_connections_than_there_may_be(child: ChildFront) -> None:
     assert wait_until(lambda: child.ask()["connections"] == 0, timeout_s=10)
 
 
+def test_no_descriptor_is_left() -> None:
+    with ChildFront() as small:
+        with RawPeer(small.port) as one:
+            assert is_served(one, 1)
+            resource.prlimit(small.pid, resource.RLIMIT_NOFILE, (40, 40))
+            with Cost(small, cpu_s=1):
+                peers = [socket.create_connection(("127.0.0.1", small.port)) for _ in range(100)]
+                assert wait_until(lambda: small.ask()["accepted_connections"] > 20, timeout_s=10)
+                assert is_served(one, 3)
+                for peer in peers:
+                    peer.close()
+                assert wait_until(lambda: small.ask()["connections"] <= 2, timeout_s=10)
+        with RawPeer(small.port) as one:
+            assert is_served(one, 1)
+
+
 def test_requests_that_come_drop_by_drop(child: ChildFront) -> None:
     with Cost(child), RawPeer(child.port) as peer:
         for stream in range(1, 401, 2):
@@ -248,7 +265,7 @@ def test_requests_that_come_drop_by_drop(child: ChildFront) -> None:
         assert wait_until(lambda: child.ask()["calls"] == 0, timeout_s=10)
 
 
-def test_big_requests_that_never_end(child: ChildFront) -> None:
+def test_big_requests_that_never_end() -> None:
     with ChildFront(max_held_bytes=20_000_000, max_connection_bytes=10_000_000) as small:
         with Cost(small, memory_mb=60):
             peers = [RawPeer(small.port) for _ in range(8)]
@@ -263,24 +280,22 @@ def test_big_requests_that_never_end(child: ChildFront) -> None:
         assert wait_until(lambda: small.ask()["held_bytes"] == 0, timeout_s=10)
 
 
-def test_responses_that_nobody_reads(child: ChildFront) -> None:
-    for window in (0, 2**31 - 1):  # their peer gives no window, or never reads its socket
-        with (
-            ChildFront(max_connection_bytes=8_000_000, stalled_timeout_s=1.0) as small,
-            Cost(small, memory_mb=30),
-        ):
-            peer = RawPeer(small.port, settings=struct.pack(">HI", 4, window))
-            peer.send(frame(WINDOW, 0, 0, struct.pack(">I", 2**30)))
-            for stream in range(1, 201, 2):
-                peer.send(whole_call(stream, b"1000000", do="big"))
-            assert wait_until(
-                lambda small=small: small.ask()["calls"] <= 1,  # type: ignore[misc]
-                timeout_s=20,
-            )
-            peer.close()
+@pytest.mark.parametrize("window", [0, 2**31 - 1])
+def test_responses_that_nobody_reads(window: int) -> None:
+    """Their peer gives no window, or it never reads its socket."""
+    with (
+        ChildFront(max_connection_bytes=8_000_000, stalled_timeout_s=1.0) as small,
+        Cost(small, memory_mb=30),
+    ):
+        peer = RawPeer(small.port, settings=struct.pack(">HI", 4, window))
+        peer.send(frame(WINDOW, 0, 0, struct.pack(">I", 2**30)))
+        for stream in range(1, 201, 2):
+            peer.send(whole_call(stream, b"1000000", do="big"))
+        assert wait_until(lambda: small.ask()["calls"] <= 1, timeout_s=20)
+        peer.close()
 
 
-def test_a_zip_bomb(child: ChildFront) -> None:
+def test_a_zip_bomb() -> None:
     """64 KB that would become 64 MB, by the dozen."""
     bomb = gzip.compress(bytes(64_000_000), 9)
     data = message(bomb, 1)
