@@ -117,9 +117,11 @@ class PipelineRunner:
         rows = self._rows(arrays)
         whole = interrupt or Interrupt()
         watched = None if deadline_s is None else self._watchdog.begin(whole, deadline_s)
+        stop = Stop(whole)
         try:
-            return self._run(arrays, rows, wanted, Stop(whole))
+            return self._run(arrays, rows, wanted, stop)
         finally:
+            stop.close()
             if watched is not None:
                 self._watchdog.end(watched)
 

@@ -10,7 +10,8 @@ class Stop:
     """Passes the end of a run on to all that goes on in it.
 
     It stands where an `Interrupt` expects the options of a single run: it is told of a trigger by
-    `terminate` being set.
+    `terminate` being set. The first step that fails ends its siblings here, and not by the caller's
+    interrupt, which may be that of other runs as well.
     """
 
     def __init__(self, interrupt: Interrupt) -> None:
@@ -49,6 +50,10 @@ class Stop:
         """Forgets what `begin` was given."""
         with self._lock:
             del self._ends[key]
+
+    def close(self) -> None:
+        """The run has ended."""
+        self._interrupt.detach(self)
 
     def check(self, label: str) -> None:
         """Raises `DeadlineExceeded` or `Unavailable` if the caller's time is up or it gave up."""
