@@ -30,14 +30,13 @@ def main() -> None:
         script.polls.clear()
 
     (endpoint,) = front.start(answer)  # type: ignore[arg-type]
-    status = Path("/proc/self/status").open()  # once: one attack takes all descriptors
     print(str(endpoint).rpartition(":")[2], flush=True)  # noqa: T201 - to the test
-    for _ in sys.stdin:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        report = {"cpu_s": used.ru_utime + used.ru_stime, "rss_mb": resident_mb(status)}
-        print(json.dumps(report | asdict(front.counts())), flush=True)  # noqa: T201 - to the test
+    with Path("/proc/self/status").open() as status:  # once: one attack takes all descriptors
+        for _ in sys.stdin:
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            report = {"cpu_s": used.ru_utime + used.ru_stime, "rss_mb": resident_mb(status)}
+            print(json.dumps(report | asdict(front.counts())), flush=True)  # noqa: T201
     front.drain(0)
-    status.close()
 
 
 if __name__ == "__main__":
