@@ -151,7 +151,7 @@ def test_a_run_can_be_cancelled_from_outside(slow: list[Path]) -> None:
 
         def work() -> None:
             try:
-                runner.run(FOREVER, interrupt=interrupt)
+                runner.run(FOREVER, deadline_s=60, interrupt=interrupt)
             except FoglineError as e:
                 errors.append(e)
 
