@@ -147,6 +147,18 @@ def test_failures_of_a_stack_are_counted_by_request_and_window(device: Device) -
     assert found == {START_US: (1, 1, 0), START_US + HOUR_US: (2, 2, 0)}
 
 
+def test_a_failed_requests_inputs_take_no_room(tmp_path: Path) -> None:
+    device = Device(tmp_path / "d", config=CaptureConfig(max_buffer_bytes=10_000))
+    device.capture.set_policy("iris", 3, ALL, reference_of(TRAINING), SCHEMA)
+    for _ in range(5):
+        stack = device.observation([TRAINING] * 3, [START_US] * 3, [1] * 3)
+        stack.outputs, stack.error = {}, InvalidInput("no")
+        device.capture.observe([stack])
+    device.capture.flush()
+    assert [(s.requests, s.failures) for s in device.summaries()] == [(15, 15)]
+    device.stop()
+
+
 def free_shaped(device: Device) -> ServedModel:
     schema = Schema(
         inputs=(Field(name="tokens", datatype="FP32", shape=(-1, -1)),),
