@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.dev-stamp
 DEMO_STAMP := $(VENV)/.demo-stamp
+SLOW_STAMP := $(VENV)/.slow-stamp
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test test-slow faults lint format bench protos lock clean
@@ -28,13 +29,17 @@ $(DEMO_STAMP): requirements/demo.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(SLOW_STAMP): requirements/slow.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/slow.txt
+	@touch $@
+
 demo: $(DEMO_STAMP) ## the whole loop on fifty years of real weather (ARGS="--seed 2", ARGS=--shuffle)
 	@$(BIN)/python -m examples.rainfall $(ARGS)
 
 test: $(STAMP) ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-slow: $(STAMP) ## what takes minutes: the demo on five seeds, crashes of the whole loop
+test-slow: $(SLOW_STAMP) ## what takes minutes: the demo on five seeds, crashes of the whole loop
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
 
 faults: $(STAMP) ## kill the whole loop at every write boundary
@@ -61,7 +66,7 @@ protos: $(STAMP) ## generate src/fogline/wire from protos/
 
 lock: $(STAMP) ## pin every dependency by hash
 	$(BIN)/python -m pip install --quiet uv
-	for set in dev demo; do \
+	for set in dev demo slow; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --custom-compile-command "make lock" --constraint requirements/bounds.txt \
 	    --extra $$set pyproject.toml requirements/build.in \
