@@ -16,7 +16,9 @@ class Observation:
     """Requests of one version that were answered together, or failed together.
 
     The arrays may be read-only views of messages' memory or of what the runner gave; the observer
-    owns them from then on: nobody changes them later, or writes into the memory behind them.
+    owns them from then on: nobody changes them later, or writes into the memory behind them. So it
+    need not copy to keep them, but what it keeps holds that memory. The observation is the
+    observer's too: it may take tensors out.
 
     Attributes:
         served: What answered.
