@@ -14,7 +14,7 @@ from fogline.addresses import Address
 from fogline.bundle import find_variant, read_bundle
 from fogline.desired import CapturePolicy
 from fogline.records import decode_json
-from fogline.resident import release_start_pages
+from fogline.resident import settle
 from fogline.runtime import ModelPlan, Session
 from fogline.signals import stop_signal
 from fogline.summaries import Reference
@@ -58,7 +58,7 @@ def main() -> None:
     )
     with stop_signal() as stop:
         server.start()
-        release_start_pages()  # as `fogline agent run`
+        settle()  # as `fogline agent run`
         stop.wait()
     server.drain()
     capture.stop()

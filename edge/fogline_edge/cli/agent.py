@@ -8,7 +8,7 @@ from fogline.addresses import parse_listen_address
 from fogline.allocator import use_one_heap
 from fogline.errors import InvalidInput
 from fogline.records import load_config
-from fogline.resident import release_start_pages
+from fogline.resident import settle
 from fogline.signals import stop_signal
 
 DEFAULT_ADDRESS = "127.0.0.1:8001"
@@ -72,7 +72,7 @@ def run(argv: list[str]) -> int:
         facts = {"grpc": str(ready.address), "device": ready.device, "models": ready.models}
         text = f"ready grpc={ready.address} device={ready.device} models={','.join(ready.models)}"
         console.emit(facts, text, as_json=given.json)
-        release_start_pages()
+        settle()
         stop.wait()
         agent.stop()
     return 0

@@ -9,7 +9,7 @@ from fogline.addresses import parse_address, parse_listen_address
 from fogline.allocator import use_one_heap
 from fogline.errors import InvalidInput, NotFound
 from fogline.records import load_config
-from fogline.resident import release_start_pages
+from fogline.resident import settle
 from fogline.runtime.spare import Spare
 from fogline.signals import stop_signal
 
@@ -148,7 +148,7 @@ def _run(given: Any, spare: Spare | None) -> int:
             raise next(iter(faults.values()))
         with stop_signal() as stop:
             _say_ready(server.start(), as_json=given.json)
-            release_start_pages()
+            settle()
             stop.wait()
     finally:
         server.stop()

@@ -40,8 +40,8 @@ class ServingConfig(Record, frozen=True, kw_only=True):
     idle_thread_s: Seconds = 10.0
     """How long a thread of the pool waits for work before it ends."""
     switch_interval_s: Annotated[float, Meta(gt=0, le=1)] = 1e-4
-    """After how long a busy thread lets another have the interpreter: with Python's own 5 ms, a
-    busy event loop starves the pool."""
+    """After how long a busy thread lets another have the interpreter while the pool has threads:
+    with Python's own 5 ms, a busy event loop starves them."""
     residency: ResidencyConfig = ResidencyConfig()
     """Which models are in memory."""
     run_timeout_s: Seconds = 60.0

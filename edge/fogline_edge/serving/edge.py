@@ -1,16 +1,25 @@
 """`fogline.v1.Edge`: the true outcomes of predictions, and what runs here."""
 
+import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from fogline import __version__
-from fogline.errors import Conflict
+from fogline.errors import Conflict, FoglineError
 from fogline.wire.edge_pb2 import FeedbackRequest, FeedbackResponse, StatusResponse
+from fogline_edge.serving.control import Reply
 from fogline_edge.serving.models import Models
 
 TakeFeedback = Callable[[FeedbackRequest], tuple[int, int]]
 """Stores outcomes; returns how many were new and how many had been given before."""
 Describe = Callable[[StatusResponse], None]
 """Fills in what only the agent knows: device, generation, outbox."""
+
+
+MAX_WRITERS = 16
+"""Threads that store outcomes; more calls than that wait, as many as a front keeps open."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class Edge:
@@ -22,15 +31,24 @@ class Edge:
         self._models = models
         self._feedback = feedback
         self._describe = describe
+        # Several, because what comes together is committed together; started when needed.
+        self._writers = ThreadPoolExecutor(MAX_WRITERS, "feedback")
 
-    def feedback(self, message: FeedbackRequest) -> FeedbackResponse:
-        """Raises `Conflict` where no agent keeps predictions, else as the agent's handler."""
+    def feedback(self, message: FeedbackRequest, reply: Reply) -> None:
+        """Stores outcomes on a thread of its own: it waits for the disk, and the loop must not.
+
+        Raises:
+            Conflict: no agent keeps predictions here.
+        """
         if self._feedback is None:
             raise Conflict(
                 "this server gives no prediction ids and takes no feedback; an agent does"
             )
-        accepted, duplicates = self._feedback(message)
-        return FeedbackResponse(accepted=accepted, duplicates=duplicates)
+        self._writers.submit(_store, self._feedback, message, reply)
+
+    def close(self) -> None:
+        """Ends the threads when what was given is stored."""
+        self._writers.shutdown()
 
     def status(self) -> StatusResponse:
         response = StatusResponse(agent_version=__version__)
@@ -48,3 +66,15 @@ class Edge:
         if self._describe is not None:
             self._describe(response)
         return response
+
+
+def _store(take: TakeFeedback, message: FeedbackRequest, reply: Reply) -> None:
+    try:
+        accepted, duplicates = take(message)
+    except FoglineError as e:
+        reply(e)
+    except Exception as e:  # a fault of ours must still end the call
+        _LOG.exception("feedback failed")
+        reply(FoglineError(f"internal error ({type(e).__name__})"))
+    else:
+        reply(FeedbackResponse(accepted=accepted, duplicates=duplicates))

@@ -2,9 +2,14 @@
 
 The lane that has had the least of the pool's time goes first, so no version starves another. A job
 whose deadline passes while it waits is handed back at that moment, not when its turn comes.
+
+While it has threads, the interpreter lets threads take turns at short intervals
+(`switch_interval_s`), or a busy event loop would starve them; without them, turns cost more than
+they are worth.
 """
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -50,6 +55,7 @@ class Pool:
         self._fresh = 0
         """Jobs since the threads were last told."""
         self.threads = 0
+        self._usual_interval_s = sys.getswitchinterval()
         self._idle = 0
         self._busy = 0
         self._virtual_s = 0.0
@@ -86,6 +92,9 @@ class Pool:
             for _ in range(wanted):
                 threading.Thread(target=self._work, name="run", daemon=True).start()
                 self.threads += 1
+                if self.threads == 1:
+                    self._usual_interval_s = sys.getswitchinterval()
+                    sys.setswitchinterval(self._config.switch_interval_s)
 
     def discard(self, lane: Lane, job: Job) -> bool:
         """Takes a job out; False if it runs already, or has."""
@@ -132,6 +141,8 @@ class Pool:
                 is_done = self._closing and not any(lane.queued for lane in self._lanes)
                 if is_done or (left_s <= 0 and wait_s is None):
                     self.threads -= 1
+                    if not self.threads:
+                        sys.setswitchinterval(self._usual_interval_s)
                     self._ended.notify_all()
                     return None
                 self._idle += 1

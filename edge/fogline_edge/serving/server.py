@@ -4,7 +4,6 @@
 """
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -103,6 +102,7 @@ class Server:
             shadowed=side.shadowed,
         )
         metadata = Metadata(models, self.statistics)
+        self._edge = Edge(models, side.feedback, side.describe)
         control = Control(
             models,
             repository
@@ -116,15 +116,12 @@ class Server:
             guard,
             answers={
                 **control.answers,
-                **_answers(
-                    metadata,
-                    self._health,
-                    Edge(models, side.feedback, side.describe),
-                ),
+                **_answers(metadata, self._health, self._edge),
             },
             late_answers={
                 **control.late_answers,
                 f"/{INFERENCE_SERVICE}/ModelMetadata": on_demand(models, metadata.model_metadata),
+                f"/{EDGE_SERVICE}/Feedback": self._edge.feedback,
             },
             conversations={**control.conversations, **_reflection()},
             clock=timer,
@@ -136,7 +133,6 @@ class Server:
         Raises:
             Conflict: an address cannot be listened on.
         """
-        sys.setswitchinterval(self.config.switch_interval_s)
         endpoints = self._front.start(self._service.handle, self._service.settle)
         _LOG.info("listening", extra={"grpc": ", ".join(map(str, endpoints))})
         return endpoints
@@ -150,6 +146,7 @@ class Server:
         _LOG.info("draining", extra={"grace_s": self.config.drain_s})
         self._health.stop()
         self._front.drain(self.config.drain_s)
+        self._edge.close()
         self._inference.close()
 
 
@@ -167,6 +164,5 @@ def _answers(metadata: Metadata, health: Health, edge: Edge) -> Mapping[str, Ans
         f"{infer}/ModelReady": metadata.model_ready,
         f"{infer}/ModelStatistics": metadata.model_statistics,
         f"/{HEALTH_SERVICE}/Check": health.check,
-        f"/{EDGE_SERVICE}/Feedback": edge.feedback,
         f"/{EDGE_SERVICE}/Status": lambda _: edge.status(),
     }

@@ -25,7 +25,7 @@ class Effort(Record, frozen=True, kw_only=True):
     runs: Annotated[int, Meta(ge=1)] = 200
     budget_s: Annotated[float, Meta(gt=0)] = 0.2
     """Seconds for warming, and again for measuring."""
-    max_stack: Annotated[int, Meta(ge=1, le=MAX_STACK)] = 64
+    max_stack: Annotated[int, Meta(ge=1, le=MAX_STACK)] = 256
     """Most rows that are tried together; 1: no stacking is tried."""
     stack_s: _Amount = 2.0
     """Seconds for proving stacks of one plan; what is proved by then counts."""
