@@ -4,7 +4,7 @@
     python -m benchmarks.soak --minutes 3    # a look
 
 A server with capture on (`benchmarks/serving_rig/ours.py`) answers varied requests, 64 in flight.
-Its memory is read from outside throughout; the slope after the warm-up is given in MB (10^6 bytes)
+Its memory is read from outside throughout; the slope after the warm-up is given in MiB
 an hour with a 95 % interval, which should hold zero.
 """
 
@@ -54,8 +54,8 @@ class Watch:
             holds = found.low <= 0.0 <= found.high
             steady &= holds or found.high < 0.0
             print(
-                f"{'pass' if holds else 'FAIL'}  {name} memory: {found} MB/h; "
-                f"{values[0]:.1f} -> {values[-1]:.1f} MB, highest {values.max():.1f}"
+                f"{'pass' if holds else 'FAIL'}  {name} memory: {found} MiB/h; "
+                f"{values[0]:.1f} -> {values[-1]:.1f} MiB, highest {values.max():.1f}"
             )
         files = self.figures["files"][first:]
         is_flat = max(files) == min(files)

@@ -148,7 +148,9 @@ def _alone(found: Evidence) -> list[Bar]:
                 ("resident", memory.resident, resident),
                 ("anonymous", memory.anonymous, anonymous),
             ):
-                made.append(Bar(name=f"{kind} memory {asked}", value=value, limit=limit, unit="MB"))
+                made.append(
+                    Bar(name=f"{kind} memory {asked}", value=value, limit=limit, unit="MiB")
+                )
     for name, each in found.first_answer_s.items():
         made.append(Bar(name=f"first answer: {name}", value=_median(each), limit=0.5, unit="s"))
     return made

@@ -10,7 +10,7 @@ TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Of a process tree, MB of 10^6 bytes."""
+    """Of a process tree, MiB: what the kernel counts in kB, divided by 1024."""
 
     resident: float
     anonymous: float
@@ -60,7 +60,7 @@ def memory(pid: int) -> Memory:
             name, _, rest = line.partition(":")
             if name in total:
                 total[name] += int(rest.split()[0]) * 1024
-    return Memory(resident=total["Rss"] / 1e6, anonymous=total["Anonymous"] / 1e6)
+    return Memory(resident=total["Rss"] / 2**20, anonymous=total["Anonymous"] / 2**20)
 
 
 def open_files(pid: int) -> int:

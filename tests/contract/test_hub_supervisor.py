@@ -30,8 +30,8 @@ import pathlib, signal, sys, os
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 log = pathlib.Path(sys.argv[1])
 with log.open("a") as f: f.write(f"start {sys.argv[2]} {os.getpid()}\\n")
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True: signal.pause()
 finally:
     with log.open("a") as f: f.write(f"stop {sys.argv[2]} {os.getpid()}\\n")

@@ -129,7 +129,7 @@ def test_headers_of_a_client_are_taken(client: triton.InferenceServerClient) -> 
 
 def test_a_deadline_that_has_passed_is_told_as_such(client: triton.InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException) as caught:
-        client.infer("iris", flowers(), client_timeout=1e-6)
+        client.infer("iris", flowers(), timeout=1)  # microseconds
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
 
 
