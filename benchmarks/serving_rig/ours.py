@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from fogline.addresses import Address
+from fogline.allocator import use_one_heap
 from fogline.bundle import find_variant, read_bundle
 from fogline.desired import CapturePolicy
 from fogline.records import decode_json
@@ -43,6 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.asyncio:
         sys.modules["uvloop"] = None  # type: ignore[assignment]
+    use_one_heap()  # as `fogline agent run`
     outbox = Outbox.open(given.folder / "outbox.db")
     capture = Capture(outbox, given.folder)
     capture.start()
