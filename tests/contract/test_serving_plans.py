@@ -103,6 +103,10 @@ def test_the_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="cannot keep plans"):
         PlanStore(tmp_path / "file")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    with pytest.raises(Forbidden, match="others may write"):
+        PlanStore(tmp_path / "shared")
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(Forbidden, match="another user's"):
         PlanStore(tmp_path / "new")

@@ -80,6 +80,19 @@ def test_a_bad_request_is_told_in_its_answer_and_the_stream_goes_on(
     assert result.get_response().id == "good"
 
 
+def test_answers_keep_their_order_whichever_thread_makes_them(
+    client: triton.InferenceServerClient, answers: Answers
+) -> None:
+    for i in range(200):  # one by the pool, one refused where it arrives
+        client.async_stream_infer("m", [tensor(float(i))], request_id=str(i))
+        client.async_stream_infer("nowhere", [tensor(0.0)])
+    for i in range(200):
+        result, error = answers.next()
+        assert error is None
+        assert result.get_response().id == str(i)
+        assert "nowhere" in str(answers.next()[1])
+
+
 def test_statistics_tell_requests_runs_and_times(client: triton.InferenceServerClient) -> None:
     before = _statistics(client)
     for _ in range(5):

@@ -142,3 +142,12 @@ def test_a_model_of_two_outputs_is_held_to_both(tmp_path: Path) -> None:
     both = GoldenCase(inputs={"x": X}, outputs={"a": -X, "b": -X})
     report = check_golden(Session.open(path, ModelPlan()), [both])
     assert "output 'b'" in report.mismatch
+
+
+def test_a_scalar_output_is_held_to_its_value(tmp_path: Path) -> None:
+    path = save_identity(tmp_path / "m.onnx", shape=())
+    session = Session.open(path, ModelPlan())
+    good = case(np.array(2.0, np.float32), np.array(2.0, np.float32))
+    assert check_golden(session, [good]).mismatch == ""
+    bad = case(np.array(3.0, np.float32), np.array(2.0, np.float32))
+    assert check_golden(session, [bad]).mismatch

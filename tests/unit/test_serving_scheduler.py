@@ -377,3 +377,30 @@ def test_a_closed_scheduler_finishes_what_waits_and_takes_no_more() -> None:
         assert sum(len(r.jobs) for r in d.ran) == 5
         with pytest.raises(Unavailable, match="stopping"):
             d.submit()
+
+
+def test_a_request_without_rows_runs_where_its_model_does() -> None:
+    with desk() as d:
+        gate = Gate()
+        d.add(gate, ModelPlan(placement="pool"))
+        d.submit(rows=0)
+        d.scheduler.flush()
+        d.wait(1)
+        assert threading.current_thread().name not in gate.threads
+
+
+def test_what_is_submitted_in_two_polls_runs_side_by_side() -> None:
+    with desk(max_running=2) as d:
+        gate = Gate()
+        d.add(gate, ModelPlan(placement="pool"))
+        d.submit()
+        d.scheduler.flush()
+        d.wait(1)
+        assert wait_until(lambda: d.scheduler.pool_threads == 1, timeout_s=10)
+        gate.opened.clear()
+        for _ in range(2):  # the thread that is told first may not have woken yet
+            d.submit()
+            d.scheduler.flush()
+        assert wait_until(lambda: gate.most == 2, timeout_s=10)
+        gate.opened.set()
+        d.wait(3)

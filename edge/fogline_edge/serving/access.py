@@ -91,7 +91,7 @@ class Access:
     ) -> None:
         given = config or AccessConfig()
         uids = given.control_uids
-        self._uids = frozenset({os.geteuid(), 0}) if uids is None else uids
+        self._uids = frozenset({os.geteuid(), 0} - {OVERFLOW_UID}) if uids is None else uids
         self._tokens = tokens
         self._clock = clock or SystemClock()
         open_to_all = {Right.READ}

@@ -128,6 +128,9 @@ class Inference:
             self.begin(call, self._clock.monotonic(), int(self._clock.now().timestamp() * 1e6))
         except FoglineError as e:
             call.fail(e)
+        except Exception as e:  # a fault of ours must still end the call
+            _LOG.exception("call failed", extra={"method": call.method})
+            call.fail(FoglineError(f"internal error ({type(e).__name__})"))
         self.flush()
         self.settle()
 

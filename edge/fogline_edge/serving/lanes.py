@@ -136,7 +136,7 @@ class Lane:
                     kept.append(job)
                     continue
                 stack.append(job)
-                rows += request.rows
+                rows += max(1, request.rows)  # no rows take a place as well
             queue.extendleft(reversed(kept))
             if not queue:
                 del self._levels[level]

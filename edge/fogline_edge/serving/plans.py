@@ -30,8 +30,12 @@ class PlanStore:
 
         Raises:
             InvalidInput: it cannot be made.
-            Forbidden: it is another user's.
+            Forbidden: it is another user's, or others may write to it.
         """
+        if folder.is_dir() and folder.stat().st_mode & 0o022:
+            raise Forbidden(
+                f"{folder}: others may write to it, and what it holds stands for proofs"
+            )
         try:
             self._folder = make_private_folder(folder)
         except OSError as e:

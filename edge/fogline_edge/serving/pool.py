@@ -57,6 +57,8 @@ class Pool:
         self.threads = 0
         self._usual_interval_s = sys.getswitchinterval()
         self._idle = 0
+        self._told = 0
+        """Threads that were told of work and have not woken."""
         self._busy = 0
         self._virtual_s = 0.0
         """Pool time that the lane served last had had: a lane that comes anew begins there."""
@@ -87,8 +89,12 @@ class Pool:
             return
         with self._changed:
             fresh, self._fresh = self._fresh, 0
-            self._changed.notify(fresh)
-            wanted = min(fresh - self._idle, self._config.max_running - self.threads)
+            # A thread that is told is idle no more, though it has yet to wake.
+            told = min(fresh, self._idle)
+            self._idle -= told
+            self._told += told
+            self._changed.notify(told)
+            wanted = min(fresh - told, self._config.max_running - self.threads)
             for _ in range(wanted):
                 threading.Thread(target=self._work, name="run", daemon=True).start()
                 self.threads += 1
@@ -99,7 +105,9 @@ class Pool:
     def discard(self, lane: Lane, job: Job) -> bool:
         """Takes a job out; False if it runs already, or has."""
         with self._changed:
-            return lane.discard(job)
+            was_there = lane.discard(job)
+            self._forget_idle(lane)
+            return was_there
 
     def close(self, timeout_s: float) -> None:
         """Takes no more jobs, and ends the threads when what waits has run."""
@@ -110,6 +118,11 @@ class Pool:
             self._sweep.notify()
         if self._sweeper is not None:
             self._sweeper.join(timeout_s)
+
+    def _forget_idle(self, lane: Lane) -> None:
+        """A lane without work must come anew, or its old share of time would be due to it."""
+        if not lane.queued and not lane.running:
+            self._lanes.pop(lane, None)
 
     # ------------------------------------------------------------------ threads
 
@@ -123,8 +136,7 @@ class Pool:
                 with self._changed:
                     lane.running -= 1
                     self._busy -= 1
-                    if not lane.queued and not lane.running:
-                        self._lanes.pop(lane, None)  # `_pick` looks at what has work alone
+                    self._forget_idle(lane)
 
     def _next(self) -> tuple[Lane, list[Job]] | None:
         with self._changed:
@@ -135,7 +147,7 @@ class Pool:
                 if lane is not None:
                     lane.running += 1
                     self._busy += 1
-                    self._virtual_s = lane.served_s
+                    self._virtual_s = max(self._virtual_s, lane.served_s)
                     return lane, lane.take()
                 left_s = idle_since + self._config.idle_thread_s - now
                 is_done = self._closing and not any(lane.queued for lane in self._lanes)
@@ -147,7 +159,10 @@ class Pool:
                     return None
                 self._idle += 1
                 self._changed.wait(left_s if wait_s is None else wait_s)
-                self._idle -= 1
+                if self._told:
+                    self._told -= 1
+                else:
+                    self._idle -= 1
 
     def _pick(self, now: float) -> tuple[Lane | None, float | None]:
         """The lane whose turn it is; else how long until one is ready, None if none waits."""
@@ -183,8 +198,9 @@ class Pool:
                     return
                 late: list[Job] = []
                 self._sweep_at = math.inf
-                for lane in self._lanes:
+                for lane in list(self._lanes):
                     gone, next_at = lane.expire(now)
+                    self._forget_idle(lane)
                     late += gone
                     self._sweep_at = min(self._sweep_at, next_at)
                 if self._closing:  # what waits still runs, or is late within its time

@@ -101,7 +101,7 @@ class Scheduler:
             served = job.served
             lanes = job.entry.lanes = Lanes(served.plan, self._config, served.queue)
         request = job.request
-        if request.rows <= lanes.loop_rows:
+        if lanes.loop_rows and request.rows <= lanes.loop_rows:
             self._inbox.append(job)
             if request.priority:
                 self._has_priorities = True
@@ -172,9 +172,12 @@ class Scheduler:
 
     def _run(self, lane: Lane | None, jobs: Sequence[Job], flight: Flight | None) -> None:
         now = self._clock.monotonic()
-        live = [job for job in jobs if job.deadline > now and not job.is_cancelled]
-        if len(live) < len(jobs):
-            self._end_given_up(jobs, now)
+        live: Sequence[Job] = jobs
+        # Looked at once: a job that is given up from here on is part of the run.
+        dead = [job for job in jobs if job.is_cancelled or job.deadline <= now]
+        if dead:
+            live = [job for job in jobs if job not in dead]
+            self._end_given_up(dead)
             if not live:
                 return
         ran = self._ran(live, now, flight)
@@ -225,12 +228,12 @@ class Scheduler:
             is_flushed=flight is None,
         )
 
-    def _end_given_up(self, jobs: Sequence[Job], now: float) -> None:
+    def _end_given_up(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             if job.is_cancelled:
                 label = job.served.label
                 self._end([job], Unavailable(f"{label}: the request was cancelled"))
-            elif job.deadline <= now:
+            else:
                 self._end_late([job])
 
     def _end_late(self, jobs: Sequence[Job]) -> None:

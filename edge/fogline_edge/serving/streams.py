@@ -11,17 +11,17 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from fogline.errors import FoglineError
-from fogline.wire.open_inference_pb2 import (
-    ModelInferRequest,
-    ModelInferResponse,
-    ModelStreamInferResponse,
-)
+from fogline.wire.open_inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 from fogline_edge.serving.calls import Call, Peer
+from fogline_edge.serving.codec.fields import BYTES, scan
 
 MAX_OPEN = 64
 """Requests of one stream without an answer."""
 MAX_ERROR_CHARS = 2000
 """Longest error text in an answer."""
+
+_ID, _INPUTS = 3, 5
+"""Numbers of the fields `id` and `inputs` of a request."""
 
 Begin = Callable[[Call], None]
 """Sees to it that one request is answered; raises nothing."""
@@ -129,6 +129,8 @@ class StreamedRequest:
         self._end(_streamed(response or b""))
 
     def fail(self, error: FoglineError) -> None:
+        if self._has_ended:
+            return
         request = _id_of(self.message)
         self._end(
             ModelStreamInferResponse(
@@ -164,7 +166,13 @@ def _streamed(response: bytes) -> bytes:
 
 
 def _id_of(message: bytes) -> str:
+    """The id of a request that was refused: looked for, not parsed, since nothing bounds it yet."""
     try:
-        return ModelInferRequest.FromString(message).id
-    except Exception:  # not a request at all: its error says so, and it has no id
-        return ""
+        for span in scan(message):
+            if span.number == _ID and span.kind == BYTES:
+                return message[span.value : span.end].decode()
+            if span.number >= _INPUTS:
+                break
+    except (FoglineError, UnicodeDecodeError):
+        pass  # its error says what it is, and it has no id
+    return ""

@@ -101,7 +101,7 @@ def element_errors(found: Array, expected: Array, tolerance: Tolerance) -> NDArr
     same = (there == wanted) | (np.isnan(there) & np.isnan(wanted))
     with np.errstate(all="ignore"):
         allowed = tolerance.absolute + tolerance.relative * np.abs(wanted)
-        error = np.abs(there - wanted) / allowed
+        error = np.asarray(np.abs(there - wanted) / allowed)  # of scalars too
     error[~(np.isfinite(there) & np.isfinite(wanted))] = np.inf
     error[same] = 0.0
     return error

@@ -157,8 +157,12 @@ class Http2Call:
             for _ in range(len(writers)):
                 self._run_one(writers)
 
+    def _may_act_now(self) -> bool:
+        """On the loop's thread, and nothing that another thread sent before waits for it."""
+        return get_ident() == self.owner.poll.thread and self._sent_later == self.applied_later
+
     def send(self, response: bytes) -> None:
-        if get_ident() == self.owner.poll.thread:
+        if self._may_act_now():
             self.owner.send(self, response)
         else:
             self._sent_later += 1
@@ -206,7 +210,7 @@ class Http2Call:
 
     def finish(self, response: bytes | None) -> None:
         owner = self.owner
-        if get_ident() == owner.poll.thread:
+        if self._may_act_now():
             owner.end(self, response, None)
         else:
             owner.poll.later(partial(owner.end, self, response, None))
