@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fogline import __version__
-from fogline.errors import Conflict, FoglineError
+from fogline.errors import Conflict, FoglineError, internal_error
 from fogline.wire.edge_pb2 import FeedbackRequest, FeedbackResponse, StatusResponse
 from fogline_edge.serving.control import Reply
 from fogline_edge.serving.models import Models
@@ -75,6 +75,6 @@ def _store(take: TakeFeedback, message: FeedbackRequest, reply: Reply) -> None:
         reply(e)
     except Exception as e:  # a fault of ours must still end the call
         _LOG.exception("feedback failed")
-        reply(FoglineError(f"internal error ({type(e).__name__})"))
+        reply(internal_error(e))
     else:
         reply(FeedbackResponse(accepted=accepted, duplicates=duplicates))

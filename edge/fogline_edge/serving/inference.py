@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from fogline.clock import Clock
-from fogline.errors import FoglineError, InvalidInput
+from fogline.errors import FoglineError, InvalidInput, internal_error
 from fogline.tensors import Array
 from fogline.wire.status import status_of
 from fogline_edge.serving.calls import Call
@@ -126,11 +126,8 @@ class Inference:
             if error is not None:
                 raise error
             self.begin(call, self._clock.monotonic(), int(self._clock.now().timestamp() * 1e6))
-        except FoglineError as e:
-            call.fail(e)
-        except Exception as e:  # a fault of ours must still end the call
-            _LOG.exception("call failed", extra={"method": call.method})
-            call.fail(FoglineError(f"internal error ({type(e).__name__})"))
+        except Exception as e:
+            fail_call(call, e)
         self.flush()
         self.settle()
 
@@ -150,7 +147,7 @@ class Inference:
                 failures = self._answer(ran, ids)
         except Exception as e:  # a fault of ours must still end the calls and give the lease back
             _LOG.exception("answers failed", extra={"model": entry.served.label})
-            ran.error = FoglineError(f"internal error ({type(e).__name__})")
+            ran.error = internal_error(e)
         if ran.error is not None:
             failures = len(jobs)
             for job in jobs:
@@ -242,3 +239,11 @@ def _explained(error: FoglineError, job: Job) -> FoglineError:
     if type(error) is InvalidInput and job.request.rows == 0:
         return InvalidInput(f"{error}; the request has no rows, which this graph cannot answer")
     return error
+
+
+def fail_call(call: Call, error: Exception) -> None:
+    """Ends one call; a fault of ours ends it alone, and its peer sees no traceback."""
+    if not isinstance(error, FoglineError):
+        _LOG.error("call failed", extra={"method": call.method}, exc_info=error)
+        error = internal_error(error)
+    call.fail(error)

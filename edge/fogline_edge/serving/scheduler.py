@@ -17,7 +17,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from fogline.clock import Clock
-from fogline.errors import DeadlineExceeded, Exhausted, FoglineError, InvalidInput, Unavailable
+from fogline.errors import (
+    DeadlineExceeded,
+    Exhausted,
+    FoglineError,
+    InvalidInput,
+    Unavailable,
+    internal_error,
+)
 from fogline.runtime.plan import ModelPlan
 from fogline.tensors import Array
 from fogline_edge.serving.config import ServingConfig
@@ -216,7 +223,7 @@ class Scheduler:
             error = e
         except Exception as e:  # a fault of ours must still be told, or the calls would never end
             _LOG.exception("run failed", extra={"model": served.label})
-            error = FoglineError(f"internal error ({type(e).__name__})")
+            error = internal_error(e)
         return Ran(
             jobs,
             inputs,

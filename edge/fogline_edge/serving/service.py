@@ -15,7 +15,7 @@ from fogline_edge.serving.access import Access
 from fogline_edge.serving.calls import Call
 from fogline_edge.serving.control import Answer, Converse, LateAnswer
 from fogline_edge.serving.health import Health
-from fogline_edge.serving.inference import Inference
+from fogline_edge.serving.inference import Inference, fail_call
 from fogline_edge.serving.streams import InferStream
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Service:
                     else:
                         self._route(call)
                 except Exception as e:
-                    _fail(call, e)
+                    fail_call(call, e)
         try:
             self._inference.flush()
         except Exception:  # the front must go on
@@ -119,15 +119,7 @@ class Service:
         try:
             self._inference.begin(request, self._clock.monotonic(), now_us)
         except Exception as e:
-            _fail(request, e)
-
-
-def _fail(call: Call, error: Exception) -> None:
-    """Ends one call; a fault of ours ends it alone, and its peer sees no traceback."""
-    if not isinstance(error, FoglineError):
-        _LOG.error("call failed", extra={"method": call.method}, exc_info=error)
-        error = FoglineError(f"internal error ({type(error).__name__})")
-    call.fail(error)
+            fail_call(request, e)
 
 
 def _reply(call: Call, answer: Message | FoglineError) -> None:

@@ -12,7 +12,7 @@ from math import inf
 from threading import get_ident
 from typing import Any, Protocol
 
-from fogline.errors import DeadlineExceeded, FoglineError
+from fogline.errors import DeadlineExceeded, FoglineError, internal_error
 from fogline_edge.serving.calls import Call, OnReady
 from fogline_edge.serving.front.config import FrontConfig
 from fogline_edge.serving.front.deadlines import Deadlines
@@ -191,7 +191,7 @@ class Poll:
                 call.give()
             except Exception as e:  # a fault of ours ends this call alone
                 _LOG.exception("taking a message failed")
-                call.fail(FoglineError(f"internal error ({type(e).__name__})"))
+                call.fail(internal_error(e))
         return True
 
     def _hand_over(self, calls: list[Call]) -> None:
@@ -200,4 +200,4 @@ class Poll:
         except Exception as e:  # the loop must outlive a fault of ours; the peers see no traceback
             _LOG.exception("calls failed")
             for call in calls:
-                call.fail(FoglineError(f"internal error ({type(e).__name__})"))
+                call.fail(internal_error(e))

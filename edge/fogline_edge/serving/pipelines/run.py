@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from fogline.clock import Clock
-from fogline.errors import FoglineError, InvalidInput
+from fogline.errors import FoglineError, InvalidInput, internal_error
 from fogline.pipeline import Step
 from fogline.schema import Field, check_values
 from fogline.tensors import Array
@@ -114,9 +114,7 @@ class Run:
             raise
         except Exception as e:  # a fault of ours must still end the run
             _LOG.exception("step failed", extra={"step": f"{self._label}, {task.name}"})
-            raise FoglineError(
-                f"{self._label}, step {task.name!r}: internal error ({type(e).__name__})"
-            ) from None
+            raise internal_error(e, f"{self._label}, step {task.name!r}: ") from None
 
     def _next(self, *, is_caller: bool) -> str | None:
         with self._changed:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from fogline.errors import Conflict, Exhausted, FoglineError, NotFound, Unavailable
+from fogline.errors import Conflict, Exhausted, FoglineError, NotFound, Unavailable, internal_error
 from fogline.wire.model_config_pb2 import ModelConfig
 from fogline_edge.serving.loading import Loading, source_of
 from fogline_edge.serving.models import Models, Then
@@ -219,7 +219,7 @@ class Repository:
             then(e)
         except Exception as e:  # a task boundary: who asked must be told
             _LOG.exception("model not changed", extra={"model": name})
-            then(FoglineError(f"internal error ({type(e).__name__})"))
+            then(internal_error(e))
         else:
             then(None)
 

@@ -17,7 +17,7 @@ from functools import partial
 
 from fogline.backoff import Backoff
 from fogline.clock import Clock, SystemClock
-from fogline.errors import Conflict, FoglineError, NotFound, Unavailable
+from fogline.errors import Conflict, FoglineError, NotFound, Unavailable, internal_error
 from fogline_edge.serving.memory import Machine, ProcessMemory
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.residency.config import ResidencyConfig
@@ -399,4 +399,4 @@ def _told(error: Exception, key: Key) -> FoglineError:
     if isinstance(error, FoglineError):
         return error
     _LOG.error("load failed", extra={"model": f"{key[0]}@{key[1]}"}, exc_info=error)
-    return FoglineError(f"model {key[0]}@{key[1]}: internal error ({type(error).__name__})")
+    return internal_error(error, f"model {key[0]}@{key[1]}: ")
