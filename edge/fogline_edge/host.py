@@ -16,7 +16,8 @@ from fogline.runtime.plan import ModelPlan
 from fogline.summaries import Reference
 from fogline_edge.capture import Capture
 from fogline_edge.install import Installed, Installer, Phase
-from fogline_edge.serving.loading import Loading, ModelSource, variant_source
+from fogline_edge.serving.loading import Loading, variant_source
+from fogline_edge.serving.model_source import ModelSource
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.residency import Residency, Source
 
@@ -151,7 +152,6 @@ class ModelHost:
             installed.name,
             installed.version,
             files=(installed.model,),
-            prove=ModelPlan,
             open_=lambda _: load_bundled_pipeline(
                 bundle,
                 installed.variant,

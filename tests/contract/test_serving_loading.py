@@ -7,15 +7,16 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from fogline.bundle import BundleDraft, VariantDraft, read_bundle, write_bundle
 from fogline.client import Client
 from fogline.errors import Corrupt, Exhausted, InvalidInput, NotFound, Unsupported, Untrusted
-from fogline.runtime import ModelPlan, Watchdog
+from fogline.runtime import ModelPlan, Session, Watchdog
 from fogline.runtime.qualification import Budgets, Reason
 from fogline.schema import Field, Schema
 from fogline_edge.serving import ServedModel
-from fogline_edge.serving.loading import _FAULTS, load
+from fogline_edge.serving.loading import _FAULTS, Loading, load, source_of
 from tests import hostile_models, models
 from tests.serving import models_of, running, serve_process
 
@@ -174,3 +175,27 @@ def test_external_data_beside_the_file_is_served(tmp_path: Path) -> None:
     served = open_(hostile_models.save_external(tmp_path / "m.onnx", "weights"), "m")
     answer = served.runner.run({"x": np.ones((1, 4), np.float32)})
     assert answer["y"].tolist() == [[1, 2, 3, 4]]
+
+
+def test_a_file_is_served_by_the_bounds_that_it_was_proved_with(tmp_path: Path) -> None:
+    path = hostile_models.save_greedy(tmp_path / "m.onnx")
+    own = served_schema(path)
+    (x,) = own.inputs
+    bounded = Schema(inputs=(structs.replace(x, minimum=0, maximum=1000),), outputs=own.outputs)
+    watchdog = Watchdog()
+    loading = Loading(watchdog=watchdog)
+    served = source_of(path, loading, name="m", schema=bounded).open()
+    assert served.schema == bounded
+    served.runner.close()
+    narrow = structs.replace(bounded.inputs[0], shape=(-1, 3))
+    wrong = Schema(inputs=(narrow,), outputs=own.outputs)
+    with pytest.raises(Corrupt, match="the schema says FP32"):
+        source_of(path, loading, name="m", schema=wrong).open()
+    watchdog.close()
+
+
+def served_schema(path: Path) -> Schema:
+    session = Session.open(path, ModelPlan())
+    schema = Schema(inputs=session.inputs, outputs=session.outputs)
+    session.close()
+    return schema

@@ -5,8 +5,9 @@ loads it. What an agent installed was proved when it came.
 """
 
 import stat
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from fogline.bundle import MANIFEST_NAME, Bundle, find_variant, read_bundle
 from fogline.errors import (
-    Conflict,
     Corrupt,
     Exhausted,
     FoglineError,
@@ -31,9 +31,9 @@ from fogline.runtime.prove import prove, prove_variant
 from fogline.runtime.qualification import Budgets, ProofRequest, Qualification, Reason
 from fogline.runtime.spare import Spare
 from fogline.schema import Schema
+from fogline_edge.serving.model_source import ModelSource, Proved
 from fogline_edge.serving.models import ServedModel
-from fogline_edge.serving.plans import PlanStore, proof_key
-from fogline_edge.serving.residency.room import Need
+from fogline_edge.serving.plans import Kept, PlanStore, file_sha256, proof_key
 
 if TYPE_CHECKING:
     from fogline.runtime.session import Session
@@ -77,80 +77,6 @@ class Loading:
     """A child that was started in advance, for the first model."""
     plans: PlanStore | None = None
     """What earlier proofs found; None: every model is proved."""
-
-    def kept(
-        self,
-        prove: Callable[[], ModelPlan],
-        files: Sequence[Path],
-        asked: object,
-        beside: Sequence[Path] = (),
-    ) -> Callable[[], ModelPlan]:
-        """`prove`, but for a model that was proved before; `asked` is what else decides it."""
-        if self.plans is None:
-            return prove
-        said = canonical_json((self.plan, self.choose, self.budgets, asked))
-        return partial(_find_or_prove, self.plans, prove, files, beside, said)
-
-
-class ModelSource:
-    """A `residency.Source` of an ONNX file: proved once, opened whenever it is wanted.
-
-    A file that changed since it was proved is not opened.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        version: int,
-        *,
-        files: Sequence[Path],
-        prove: Callable[[], ModelPlan],
-        open_: Callable[[ModelPlan], ServedModel],
-        plan: ModelPlan | None = None,
-    ) -> None:
-        """Makes a source; nothing is read but what the files' states are.
-
-        Args:
-            name: What clients call the model.
-            version: Its number.
-            files: What it is made of.
-            prove: Finds the plan, or raises why there is none.
-            open_: Opens it by that plan.
-            plan: The plan, where it was found before; then nothing is proved.
-
-        Raises:
-            NotFound: a file is not there.
-        """
-        self.name = name
-        self.version = version
-        self.stamp = _stamp(files)
-        self.plan = plan
-        self._files = tuple(files)
-        self._prove = prove
-        self._open = open_
-
-    @property
-    def need(self) -> Need | None:
-        return None if self.plan is None else need_of(self.plan)
-
-    def prove(self) -> None:
-        """Raises as `load`."""
-        if self.plan is None:
-            self._check_unchanged()
-            self.plan = self._prove()
-
-    def open(self) -> ServedModel:
-        """Raises as `load`, and `Conflict` where the files are not those that were proved."""
-        self.prove()
-        self._check_unchanged()
-        return self._open(self.plan or ModelPlan())
-
-    def _check_unchanged(self) -> None:
-        if _stamp(self._files) != self.stamp:
-            raise Conflict(
-                f"model {self.name}@{self.version}: {self._files[0].name} or a file beside it "
-                "changed on the disk since it was looked at; load the model again"
-            )
 
 
 def load(
@@ -200,39 +126,61 @@ def source_of(
         InvalidInput: it is neither; the name is not legal.
         Corrupt, Untrusted: the bundle is not what its manifest says.
     """
-    if path.is_dir():
-        return _bundle_source(path, loading, name, version, variant)
-    _check_file(path)
+    try:
+        if path.is_dir():
+            return _bundle_source(path, loading, name, version, variant)
+        _check_file(path)
+        beside = _files_beside(path.absolute())
+    except OSError as e:
+        raise InvalidInput(f"{e.filename or path}: cannot be read: {e.strerror}") from e
     if not name:
         raise InvalidInput(f"{path}: a model file needs a name; give one with --name")
     if variant:
         raise InvalidInput(f"{path}: a model file has no variants; they are parts of a bundle")
-    label = f"model {check_name(name, 'model name')}@{version}"
-    model = path.absolute()
-    beside = _files_beside(model)
+    check_name(name, "model name")
+    return _file_source(path, beside, loading, name, version, schema)
 
-    def prove_it() -> ModelPlan:
+
+def _file_source(
+    path: Path,
+    beside: Sequence[str],
+    loading: Loading,
+    name: str,
+    version: int,
+    schema: Schema | None,
+) -> ModelSource:
+    label = f"model {name}@{version}"
+    model = path.absolute()
+
+    def prove_it(sha256: str) -> Proved:
         request = ProofRequest(
             model=str(model),
-            external_data=beside,
+            model_sha256=sha256,
+            external_data=tuple(beside),
             schema=schema,
             plan=loading.plan,
             choose=loading.choose,
             budgets=loading.budgets,
         )
-        return _plan_of(prove(request, spare=loading.spare), loading.plan, f"{label}, {path}")
+        found = prove(request, spare=loading.spare)
+        return Proved(
+            plan=_plan_of(found, loading.plan, f"{label}, {path}"),
+            external_data=tuple(model.parent / name for name in found.external_data),
+        )
 
     def open_it(plan: ModelPlan) -> ServedModel:
-        session = _open(model, plan, label, loading.watchdog)
-        schema = Schema(inputs=session.inputs, outputs=session.outputs)
-        return ServedModel(name=name, version=version, schema=schema, runner=session, plan=plan)
+        session = _open(model, plan, label, loading.watchdog, schema)
+        served = schema or Schema(inputs=session.inputs, outputs=session.outputs)
+        return ServedModel(name=name, version=version, schema=served, runner=session, plan=plan)
 
-    # Others beside it may be anything's, and change; constants of another name are only numbers.
-    own = (model.parent / name for name in beside if name.startswith(model.stem))
-    files = (model, *own)
-    others = [model.parent / name for name in beside if not name.startswith(model.stem)]
-    kept = loading.kept(prove_it, files, schema, others)
-    return ModelSource(name, version, files=files, prove=kept, open_=open_it)
+    return ModelSource(
+        name,
+        version,
+        files=(model,),
+        beside=(model.parent / name for name in beside),
+        prove=partial(_find_or_prove, loading, model, schema, prove_it),
+        open_=open_it,
+    )
 
 
 def variant_source(
@@ -252,8 +200,12 @@ def variant_source(
     """
     chosen = find_variant(bundle.manifest, variant)
     label = f"model {check_name(name, 'model name')}@{version}"
+    model, *external_data = (bundle.path(f) for f in (chosen.file, *chosen.external_data))
+    proved_sha256 = next(f.sha256 for f in bundle.manifest.files if f.path == chosen.file)
 
-    def prove_it() -> ModelPlan:
+    def prove_it(sha256: str) -> Proved:
+        if sha256 not in ("", proved_sha256):
+            raise Untrusted(f"{label}: {chosen.file} changed since the bundle was read")
         found = prove_variant(
             bundle,
             chosen.name,
@@ -262,16 +214,13 @@ def variant_source(
             budgets=loading.budgets,
             spare=loading.spare,
         )
-        return _plan_of(found, loading.plan, f"{label}, variant {chosen.name}")
+        return Proved(
+            plan=_plan_of(found, loading.plan, f"{label}, variant {chosen.name}"),
+            external_data=tuple(external_data),
+        )
 
     def open_it(plan: ModelPlan) -> ServedModel:
-        path = bundle.path(chosen.file)
-        session = _open(path, plan, label, loading.watchdog)
-        try:
-            check_schema(bundle.manifest.schema, session, label)
-        except FoglineError:
-            session.close()
-            raise
+        session = _open(model, plan, label, loading.watchdog, bundle.manifest.schema)
         return ServedModel(
             name=name,
             version=version,
@@ -283,58 +232,59 @@ def variant_source(
             generation=generation,
         )
 
-    files = [bundle.path(f) for f in (chosen.file, *chosen.external_data)]
-    kept = loading.kept(prove_it, files, (bundle.digest, chosen.name))
-    return ModelSource(name, version, files=files, prove=kept, open_=open_it, plan=plan)
-
-
-def _find_or_prove(
-    plans: PlanStore,
-    prove: Callable[[], ModelPlan],
-    files: Sequence[Path],
-    beside: Sequence[Path],
-    asked: bytes,
-) -> ModelPlan:
-    try:
-        key = proof_key(files, beside, asked)
-    except OSError as e:
-        raise NotFound(f"{e.filename}: {e.strerror}") from e
-    plan = plans.find(key)
-    if plan is None:
-        plan = prove()
-        plans.keep(key, plan)
-    return plan
-
-
-def need_of(plan: ModelPlan) -> Need:
-    """What a plan's measured memory means for a budget on anonymous memory.
-
-    The peak was measured with the file's pages in it, which a budget on anonymous memory does not
-    count: they are taken off, as all of them are there when a session that maps them is warm.
-    """
-    memory = plan.memory
-    if memory is None:
-        return Need()
-    peak = memory.load_peak_bytes - memory.file_bytes
-    return Need(
-        held_bytes=memory.anonymous_bytes,
-        peak_bytes=max(peak, memory.anonymous_bytes),
-        run_bytes=0 if plan.arena else memory.run_bytes,
+    return ModelSource(
+        name,
+        version,
+        files=(model, *external_data),
+        prove=partial(_find_or_prove, loading, model, (bundle.digest, chosen.name), prove_it),
+        open_=open_it,
+        plan=plan,
     )
 
 
-def _open(model: Path, plan: ModelPlan, label: str, watchdog: Watchdog) -> "Session":
+def _find_or_prove(
+    loading: Loading, model: Path, asked: object, prove: Callable[[str], Proved]
+) -> Proved:
+    """What was kept of these files' proof; else what `prove` finds, to be kept.
+
+    Args:
+        loading: How models are proved, and where what was found is kept.
+        model: The model file.
+        asked: What decides the proof beside it and `loading`.
+        prove: Proves the model if it has the digest that it is given.
+    """
+    plans = loading.plans
+    if plans is None:
+        return prove("")
+    sha256 = file_sha256(model)
+    key = proof_key(sha256, canonical_json((loading.plan, loading.choose, loading.budgets, asked)))
+    kept = plans.find(key)
+    if kept is not None:
+        found = {model.parent / place: digest for place, digest in kept.external_data.items()}
+        with suppress(NotFound):
+            if all(file_sha256(path) == digest for path, digest in found.items()):
+                return Proved(plan=kept.plan, external_data=tuple(found))
+    proved = prove(sha256)
+    external_data = {
+        str(path.relative_to(model.parent)): file_sha256(path) for path in proved.external_data
+    }
+    kept = Kept(plan=proved.plan, external_data=external_data)
+    return replace(proved, keep=partial(plans.keep, key, kept))
+
+
+def _open(
+    model: Path, plan: ModelPlan, label: str, watchdog: Watchdog, schema: Schema | None
+) -> "Session":
+    """A session, held against the schema that it is served by."""
     # Late: onnxruntime takes 20 MB, which an agent without a model does without.
     from fogline.runtime.session import Session
 
-    return Session.open(model, plan, label=label, watchdog=watchdog)
-
-
-def check_schema(schema: Schema, session: "Session", label: str) -> None:
-    """Raises `Corrupt` where the model is not what a manifest's schema says."""
-    misfit = schema_misfit(schema, session.inputs, session.outputs)
+    session = Session.open(model, plan, label=label, watchdog=watchdog)
+    misfit = "" if schema is None else schema_misfit(schema, session.inputs, session.outputs)
     if misfit:
+        session.close()
         raise Corrupt(f"{label}: {misfit}")
+    return session
 
 
 def _bundle_source(
@@ -364,9 +314,10 @@ def _files_beside(model: Path) -> tuple[str, ...]:
     """Names of the regular files with one link in the model's folder, likely ones first."""
     names = []
     for file in model.parent.iterdir():
-        status = file.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and file.name != model.name:
-            names.append(file.name)
+        with suppress(FileNotFoundError):  # it went meanwhile
+            status = file.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and file.name != model.name:
+                names.append(file.name)
     names.sort(key=lambda name: (not name.startswith(model.stem), name))
     return tuple(names[:MAX_BESIDE])
 
@@ -376,12 +327,3 @@ def _plan_of(found: Qualification, wanted: ModelPlan, what: str) -> ModelPlan:
     if found.reason:
         raise _FAULTS[found.reason](f"{what}: {found.reason.replace('_', ' ')}: {found.detail}")
     return found.plan or wanted
-
-
-def _stamp(files: Sequence[Path]) -> Hashable:
-    """What is different when a file is: its place on the disk, its size, when it was written."""
-    try:
-        states = [(str(path), path.stat()) for path in files]
-    except OSError as e:
-        raise NotFound(f"{e.filename}: {e.strerror}") from e
-    return tuple((path, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in states)

@@ -1,19 +1,21 @@
 """What proofs found, kept between starts: the same files need no second proof by the same build.
 
-A plan is kept under the digest of everything that its proof depended on: the contents of the files,
-what was asked, this build, its onnxruntime and the kind of processor. A folder that others could
-write to is refused, since a plan in it stands for a proof.
+What was found is kept under the digest of everything that decided it: the model's contents, what
+was asked, this build, its onnxruntime and the kind of processor; and it holds only with the files
+beside the model that were read with it, by their digests. A folder that others could write to is
+refused, and so is a file in it that another user wrote, since what it says stands for a proof.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from fogline.desired import Digest
 from fogline.durable import make_private_folder, write_durably
-from fogline.errors import Corrupt, Forbidden, InvalidInput
-from fogline.records import canonical_json, decode_json
+from fogline.errors import Corrupt, Forbidden, InvalidInput, NotFound
+from fogline.records import Record, canonical_json, decode_json
 from fogline.runtime.fingerprint import fingerprint
 from fogline.runtime.plan import ModelPlan
 
@@ -22,8 +24,16 @@ MAX_PLANS = 1024
 MAX_PLAN_BYTES = 64 * 1024
 
 
+class Kept(Record, frozen=True, kw_only=True):
+    """What one proof found."""
+
+    plan: ModelPlan
+    external_data: Mapping[str, Digest] = {}
+    """Of the files that the graph reads constants from, by their places beside the model."""
+
+
 class PlanStore:
-    """Plans in a folder, a file each. What cannot be read or written is as if it were not there."""
+    """Findings in a folder, a file each; what cannot be read or written is as if not there."""
 
     def __init__(self, folder: Path) -> None:
         """Makes the folder if it is not there.
@@ -43,20 +53,23 @@ class PlanStore:
         if folder.stat().st_uid != os.geteuid():
             raise Forbidden(f"{folder}: is another user's; what it holds stands for proofs")
 
-    def find(self, key: str) -> ModelPlan | None:
+    def find(self, key: str) -> Kept | None:
         path = self._folder / f"{key}.json"
         try:
             with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+                    return None
                 data = file.read(MAX_PLAN_BYTES + 1)
-            plan = decode_json(data[:MAX_PLAN_BYTES], ModelPlan, path.name)
+            kept = decode_json(data[:MAX_PLAN_BYTES], Kept, path.name)
             os.utime(path)
         except (OSError, Corrupt):
             return None
-        return plan
+        return kept
 
-    def keep(self, key: str, plan: ModelPlan) -> None:
+    def keep(self, key: str, kept: Kept) -> None:
         with suppress(OSError):
-            write_durably(self._folder / f"{key}.json", canonical_json(plan))
+            write_durably(self._folder / f"{key}.json", canonical_json(kept))
             self._prune()
 
     def _prune(self) -> None:
@@ -65,24 +78,21 @@ class PlanStore:
             path.unlink(missing_ok=True)
 
 
-def proof_key(files: Sequence[Path], beside: Iterable[Path], asked: bytes) -> str:
-    """The digest of all that a proof depends on.
+def proof_key(model_sha256: str, asked: bytes) -> str:
+    """The digest of what decides a proof, but for files that the graph may name beside itself.
 
     Args:
-        files: What the model is made of: their contents count.
-        beside: Files that it may read numbers from: their names and sizes count.
+        model_sha256: Digest of the model file.
         asked: What is asked of the proof.
-
-    Raises:
-        OSError: a file cannot be read.
     """
-    digest = hashlib.sha256(hashlib.sha256(fingerprint().encode()).digest())
-    digest.update(hashlib.sha256(asked).digest())
-    for path in files:
+    parts = (fingerprint().encode(), asked, model_sha256.encode())
+    return hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Raises `NotFound` where a file cannot be read."""
+    try:
         with path.open("rb") as file:
-            digest.update(hashlib.sha256(path.name.encode()).digest())
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    for path in beside:
-        line = f"{path.name}\0{path.stat().st_size}"
-        digest.update(hashlib.sha256(line.encode()).digest())
-    return digest.hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as e:
+        raise NotFound(f"{path}: {e.strerror}") from e

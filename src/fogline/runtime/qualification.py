@@ -65,6 +65,8 @@ class ProofRequest(Record, frozen=True, kw_only=True):
     model: Text
     external_data: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
     """Locations relative to the model's folder."""
+    model_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    """Digest to hold the model against, as its caller read it; empty to take it as it is."""
     files: Annotated[tuple[FileEntry, ...], Meta(max_length=256)] = ()
     """Digests to hold files in `folder` against; none to take them as they are."""
     folder: Text = ""
@@ -90,6 +92,8 @@ class Qualification(Record, frozen=True, kw_only=True):
     inputs: Annotated[tuple[Field, ...], Meta(max_length=4096)] = ()
     """As the model declares them."""
     outputs: Annotated[tuple[Field, ...], Meta(max_length=4096)] = ()
+    external_data: Annotated[tuple[Text, ...], Meta(max_length=256)] = ()
+    """Those of the request's locations that the graph reads constants from."""
     load_s: Annotated[float, Meta(ge=0)] = 0.0
     golden_cases: _Count = 0
     golden_worst: Annotated[float, Meta(ge=0)] = 0.0

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from hashlib import file_digest
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -102,6 +103,8 @@ class Proof:
     def _check(self) -> tuple[GraphFacts, RowVerdict]:
         self._enter("checking")
         request = self._request
+        if request.model_sha256:
+            _check_digest(self._model, request.model_sha256)
         for entry in request.files:
             check_file(Path(request.folder) / entry.path, entry)
         sizes = {}
@@ -112,7 +115,11 @@ class Proof:
             sizes[location] = status.st_size
         facts = inspect_graph(self._model, external_data=sizes, bounds=request.budgets.graph)
         paths = (self._model.parent / location for location in facts.external_data)
-        self._note(nodes=facts.nodes, size_bytes=model_size_bytes(self._model, paths))
+        self._note(
+            nodes=facts.nodes,
+            size_bytes=model_size_bytes(self._model, paths),
+            external_data=facts.external_data,
+        )
         lack = undeclared_bounds(facts, request.schema)
         if lack:
             raise _Refused("unbounded", lack)
@@ -228,6 +235,13 @@ class Proof:
 
     def _note(self, **known: object) -> None:
         self.found = replace(self.found, **known)
+
+
+def _check_digest(model: Path, digest: str) -> None:
+    with model.open("rb") as file:
+        found = file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise Untrusted(f"{model.name}: changed since it was read: SHA-256 was {digest}")
 
 
 def result_line(found: Qualification) -> bytes:
