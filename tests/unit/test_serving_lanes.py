@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fogline.errors import DeadlineExceeded, Exhausted
 from fogline.runtime.plan import ModelPlan
 from fogline_edge.serving.config import ServingConfig
 from fogline_edge.serving.jobs import Job
@@ -37,8 +38,18 @@ class Caller:
 FORMS = [object(), object()]
 
 
-def job(asked: Asked, arrived: float = 0.0) -> Job:
-    return Job(Caller(), Leased(), None, asked, arrived, arrived + 60.0)  # type: ignore[arg-type]
+@dataclass(slots=True)
+class Named:
+    label: str = "model m@1"
+
+
+def job(asked: Asked, arrived: float = 0.0, deadline: float = 60.0) -> Job:
+    leased = Leased(Named())
+    return Job(Caller(), leased, None, asked, arrived, arrived + deadline)  # type: ignore[arg-type]
+
+
+def urgency(one: Job) -> int:
+    return one.request.priority or DEFAULT_PRIORITY
 
 
 def lane_of(*jobs: Job, max_rows: int = 64, max_delay_s: float = 0.0) -> Lane:
@@ -130,8 +141,75 @@ def test_the_wait_is_reckoned_from_what_rows_took() -> None:
     lane = lane_of(*(job(Asked(rows=5)) for _ in range(4)))
     assert lane.wait_s(2) == 0.0  # nothing is known, so nothing is refused
     lane.learn(rows=10, seconds=0.001)
-    assert lane.row_us == pytest.approx(100.0)
     assert lane.wait_s(2) == pytest.approx(20 * 100e-6 / 2)
+
+
+def test_the_wait_is_that_of_stacks_not_of_as_many_runs() -> None:
+    lane = Lane(max_rows=50, max_queued=1000, one_row_us=1000.0, row_us=10.0)
+    for _ in range(100):
+        lane.push(job(Asked()))
+    assert lane.wait_s(1) == pytest.approx(2 * (1000 + 49 * 10) * 1e-6)
+    for _ in range(50):  # what a row takes alone says nothing against stacks
+        lane.learn(rows=1, seconds=0.001)
+    assert lane.wait_s(1) == pytest.approx(2 * (1000 + 49 * 10) * 1e-6)
+
+
+def test_a_slow_phase_is_soon_forgotten() -> None:
+    lane = Lane(max_rows=1, max_queued=9, one_row_us=1000.0, row_us=1000.0)
+    for _ in range(100):
+        lane.learn(rows=1, seconds=60.0)
+    lane.push(job(Asked()))
+    assert lane.wait_s(1) > 50
+    with pytest.raises(DeadlineExceeded):
+        lane.admit(job(Asked(), deadline=0.1), 1)
+    for _ in range(20):
+        lane.learn(rows=1, seconds=0.001)
+    assert lane.wait_s(1) < 0.01
+    lane.admit(job(Asked(), deadline=0.1), 1)
+
+
+def test_an_empty_lane_admits_whatever_it_believes() -> None:
+    """So a run can always correct the estimate, and no model is locked out for good."""
+    lane = Lane(max_rows=1, max_queued=9, one_row_us=1e9, row_us=1e9)
+    assert lane.admit(job(Asked(), deadline=0.001), 1) is None
+    assert lane.queued == 1
+
+
+@given(st.lists(asked, max_size=40), asked, st.integers(1, 12))
+def test_a_full_lane_makes_room_for_a_higher_priority_alone(
+    requests: list[Asked], new: Asked, max_queued: int
+) -> None:
+    lane = Lane(max_rows=8, max_queued=max_queued)
+    waiting: list[Job] = []
+    for one in [*map(job, requests), job(new)]:
+        below = [j for j in waiting if urgency(j) > urgency(one)]
+        if len(waiting) < max_queued:
+            assert lane.admit(one, 1) is None
+        elif not below:
+            with pytest.raises(Exhausted, match=f"{max_queued} requests wait already"):
+                lane.admit(one, 1)
+            continue
+        else:
+            displaced = max(below, key=lambda j: (urgency(j), waiting.index(j)))
+            assert lane.admit(one, 1) is displaced
+            waiting.remove(displaced)
+        waiting.append(one)
+        assert (lane.queued, lane.queued_rows) == (
+            len(waiting),
+            sum(j.request.rows for j in waiting),
+        )
+    assert sorted(map(id, waiting)) == sorted(id(j) for s in drained(lane) for j in s)
+
+
+def test_only_what_goes_before_a_request_counts_as_its_wait() -> None:
+    lane = Lane(max_rows=1, max_queued=9, one_row_us=1e6, row_us=1e6)
+    for _ in range(4):
+        lane.push(job(Asked(priority=3)))
+    with pytest.raises(DeadlineExceeded, match="the 4 requests that wait take about 4 s"):
+        lane.admit(job(Asked(priority=3), deadline=3.0), 1)
+    assert lane.admit(job(Asked(priority=1), deadline=0.5), 1) is None
+    with pytest.raises(DeadlineExceeded):
+        lane.admit(job(Asked(priority=2), deadline=0.5), 1)
 
 
 def test_cheap_rows_go_to_the_loop_and_many_of_them_to_the_pool() -> None:

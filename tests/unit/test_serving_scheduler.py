@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fogline.clock import SystemClock, wait_until
-from fogline.errors import DeadlineExceeded, Exhausted, InvalidInput, Unavailable
+from fogline.errors import DeadlineExceeded, Exhausted, FoglineError, InvalidInput, Unavailable
 from fogline.runtime.interrupt import Interrupt
 from fogline.runtime.plan import ModelPlan
 from fogline.schema import Field, Schema
@@ -18,6 +18,7 @@ from fogline.wire.open_inference_pb2 import ModelInferRequest
 from fogline_edge.serving import Models, ServedModel, ServingConfig
 from fogline_edge.serving.codec import ModelCodec
 from fogline_edge.serving.jobs import Job, Ran
+from fogline_edge.serving.queue_policy import QueuePolicy
 from fogline_edge.serving.scheduler import Scheduler
 
 CLOCK = SystemClock()
@@ -79,6 +80,10 @@ class Caller:
 
     def __init__(self) -> None:
         self.ended: Callable[[], None] = lambda: None
+        self.errors: list[FoglineError] = []
+
+    def fail(self, error: FoglineError) -> None:
+        self.errors.append(error)
 
     def when_ended(self, callback: Callable[[], None]) -> None:
         self.ended = callback
@@ -89,13 +94,23 @@ class Desk:
 
     def __init__(self, **config: Any) -> None:
         self.ran: list[Ran] = []
+        self.fault: Exception | None = None
+        """What the completion of runs raises, once."""
         self.models = Models()
+        self.processors = 2
         self.scheduler = Scheduler(
-            self._complete, clock=CLOCK, config=ServingConfig(**{"max_running": 2, **config})
+            self._complete,
+            clock=CLOCK,
+            config=ServingConfig(**{"max_running": 2, **config}),
+            processors=lambda: self.processors,
         )
 
-    def add(self, runner: Gate, plan: ModelPlan, name: str = "m") -> None:
-        served = ServedModel(name=name, version=1, schema=SCHEMA, runner=runner, plan=plan)
+    def add(
+        self, runner: Gate, plan: ModelPlan, name: str = "m", queue: QueuePolicy | None = None
+    ) -> None:
+        served = ServedModel(
+            name=name, version=1, schema=SCHEMA, runner=runner, plan=plan, queue=queue
+        )
         self.models.add(served).codec = ModelCodec(name, 1, SCHEMA)
 
     def submit(
@@ -120,6 +135,9 @@ class Desk:
         return self.ran
 
     def _complete(self, ran: Ran) -> None:
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
         self.ran.append(ran)
         ran.jobs[0].entry.release(len(ran.jobs), len(ran.jobs) if ran.error else 0)
 
@@ -404,3 +422,214 @@ def test_what_is_submitted_in_two_polls_runs_side_by_side() -> None:
         assert wait_until(lambda: gate.most == 2, timeout_s=10)
         gate.opened.set()
         d.wait(3)
+
+
+def test_a_higher_priority_takes_the_place_of_the_last_of_the_lowest() -> None:
+    with desk(max_running=1, max_queued=2) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+        d.submit()
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        kept, displaced = d.submit(priority=5), d.submit(priority=5)
+        urgent = d.submit(priority=1)
+        (told,) = d.ran
+        assert list(told.jobs) == [displaced]
+        assert isinstance(told.error, Exhausted)
+        assert str(told.error).startswith("model m@1: as many requests wait as may")
+        with pytest.raises(Exhausted, match="2 requests wait already"):
+            d.submit(priority=5)
+        d.scheduler.flush()
+        gate.opened.set()
+        d.wait(4)
+        assert [r.jobs[0] for r in d.ran[2:]] == [urgent, kept]
+
+
+def test_the_pool_follows_the_processors_that_it_may_keep_busy() -> None:
+    with desk(max_running=8, idle_thread_s=60) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+
+        def ask(jobs: int) -> None:
+            for _ in range(jobs):
+                d.submit()
+            d.scheduler.flush()
+
+        d.processors = 3
+        ask(12)
+        assert wait_until(lambda: gate.at_once == 3, timeout_s=10)
+        d.processors = 1
+        gate.most = 0
+        gate.opened.set()
+        d.wait(12)
+        assert wait_until(lambda: d.scheduler.pool_threads == 1, timeout_s=10)
+        gate.opened.clear()
+        gate.most = 0
+        ask(4)
+        assert wait_until(lambda: gate.at_once == 1, timeout_s=10)
+        d.processors = 2
+        ask(1)
+        assert wait_until(lambda: gate.at_once == 2, timeout_s=10)
+        gate.opened.set()
+        d.wait(17)
+        assert gate.most == 2
+        assert d.scheduler.pool_threads == 2
+
+
+def test_a_thread_that_ends_for_want_of_processors_passes_its_turn_on() -> None:
+    """Two wait for a version that runs once at a time; the thread that ran it leaves."""
+    with desk(max_running=2, idle_thread_s=60) as d:
+        alone, other = Gate(is_open=False), Gate(is_open=False)
+        d.add(alone, ModelPlan(placement="pool"), queue=QueuePolicy(max_running=1))
+        d.add(other, ModelPlan(placement="pool"), "other")
+        d.submit()
+        d.submit(name="other")
+        d.scheduler.flush()
+        assert wait_until(lambda: (alone.runs, other.runs) == ([1], [1]), timeout_s=10)
+        other.opened.set()
+        d.wait(1)  # its thread is idle now
+        d.submit()
+        d.scheduler.flush()
+        d.processors = 1
+        alone.opened.set()
+        d.wait(3)
+        assert d.scheduler.pool_threads == 1
+
+
+def test_what_no_thread_can_be_started_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with desk() as d:
+        d.add(Gate(), ModelPlan(placement="pool"))
+        with monkeypatch.context() as without_threads:
+            without_threads.setattr(threading.Thread, "start", refuse)
+            first = d.submit()
+            d.scheduler.flush()
+        (told,) = d.ran
+        assert list(told.jobs) == [first]
+        assert isinstance(told.error, Exhausted)
+        assert str(told.error).startswith("model m@1: the machine lets no thread be started")
+        second = d.submit(seconds=30)
+        d.scheduler.flush()
+        assert d.wait(2)[1].jobs == [second]
+        assert d.ran[1].error is None
+
+
+def test_threads_that_cannot_be_added_leave_the_work_to_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+    started: list[str] = []
+
+    def start_one(thread: threading.Thread) -> None:
+        if thread.name == "run" and started.count("run"):
+            raise RuntimeError("can't start new thread")
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with desk(max_running=2) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+        for _ in range(5):
+            d.submit()
+            d.scheduler.flush()
+        gate.opened.set()
+        d.wait(5)
+        assert gate.most == 1
+        assert all(r.error is None for r in d.ran)
+
+
+@pytest.mark.parametrize("plan", [LOOP, ModelPlan(placement="pool")])
+def test_a_completion_that_fails_costs_its_own_run_alone(plan: ModelPlan) -> None:
+    with desk(max_running=1) as d:
+        d.add(Gate(), plan)
+        d.fault = ValueError("secret")
+        first = d.submit()
+        d.scheduler.flush()
+        errors = first.call.errors  # type: ignore[attr-defined]
+        assert wait_until(lambda: bool(errors), timeout_s=10)
+        assert "internal error (ValueError)" in str(errors[0])
+        for _ in range(3):
+            d.submit()
+            d.scheduler.flush()
+        assert sum(len(r.jobs) for r in d.wait(3)) == 3
+
+
+def test_closing_ends_runs_that_do_not_end_in_time_and_loses_no_job() -> None:
+    d = Desk(max_running=1)
+    gate = Gate(is_open=False)
+    d.add(gate, ModelPlan(placement="pool"))
+    jobs = [d.submit() for _ in range(3)]
+    d.scheduler.flush()
+    assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+    d.scheduler.close(timeout_s=0.05)
+    assert wait_until(lambda: d.scheduler.pool_threads == 0, timeout_s=10)
+    assert {id(j) for r in d.ran for j in r.jobs} == set(map(id, jobs))
+    assert all(isinstance(r.error, Unavailable) for r in d.ran)
+    assert gate.runs == [1]
+
+
+def test_a_stack_ends_early_only_when_all_in_it_gave_up() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, POOL)
+        first = d.submit()
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        stack = [d.submit() for _ in range(3)]
+        d.scheduler.flush()
+        d.scheduler.cancel(first)
+        assert wait_until(lambda: gate.runs == [1, 3], timeout_s=10)
+        for job in stack[:-1]:
+            d.scheduler.cancel(job)
+        assert gate.at_once == 1
+        d.scheduler.cancel(stack[-1])
+        assert d.wait(4)[1].jobs == stack
+        assert isinstance(d.ran[1].error, Unavailable)
+
+
+def test_two_threads_make_one_lane_of_a_version() -> None:
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, ModelPlan(placement="pool"))
+        together = threading.Barrier(4)
+
+        def ask() -> None:
+            together.wait()
+            d.submit()
+            d.scheduler.flush()
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        lanes = d.models.acquire("m").lanes
+        assert lanes is not None
+        assert lanes.pool.queued + lanes.pool.running == 4
+        gate.opened.set()
+        d.wait(4)
+
+
+def test_the_time_of_a_stack_that_fails_is_the_versions() -> None:
+    """Its requests run anew alone, and all of that is charged to it."""
+    with desk(max_running=1) as d:
+        gate = Gate(is_open=False)
+        d.add(gate, POOL)
+        d.submit()
+        d.scheduler.flush()
+        assert wait_until(lambda: gate.runs == [1], timeout_s=10)
+        for value in (1.0, float("nan"), 3.0):
+            d.submit(value)
+        d.scheduler.flush()
+        gate.opened.set()
+        d.wait(4)
+        assert gate.runs == [1, 3, 1, 1, 1]
+        d.scheduler.close()
+        lanes = d.models.acquire("m").lanes
+        assert lanes is not None
+        whole = d.ran[-1].ended - d.ran[0].started
+        runs = sum(r.ended - r.started for r in d.ran)
+        assert runs <= lanes.pool.served_s <= whole + 0.5

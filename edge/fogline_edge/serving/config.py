@@ -1,6 +1,5 @@
 """Every bound of a server, with its unit."""
 
-import os
 from typing import Annotated
 
 from msgspec import Meta
@@ -8,15 +7,12 @@ from msgspec import Meta
 from fogline.records import Record
 from fogline_edge.serving.access import AccessConfig
 from fogline_edge.serving.front.config import FrontConfig
+from fogline_edge.serving.processors import affinity
 from fogline_edge.serving.residency.config import ResidencyConfig
 from fogline_edge.serving.shared_memory import SharedMemoryConfig
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 class ServingConfig(Record, frozen=True, kw_only=True):
@@ -29,9 +25,12 @@ class ServingConfig(Record, frozen=True, kw_only=True):
     shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     max_watches: Count = 16
     """Calls of `Health/Watch` among them."""
-    max_running: Count = _cores()
+    max_running: Count = affinity()
     """Runs at once, of all models: threads of the pool, and threads of a front that run cheap
-    models themselves."""
+    models themselves. The pool never has more than the processors that the process may keep busy,
+    by its affinity and its control groups' quotas."""
+    processors_interval_s: Seconds = 5.0
+    """Between two looks at how many those are."""
     max_queued: Count = 256
     """Requests of one version that wait for a run."""
     loop_run_us: Annotated[float, Meta(ge=0, le=1e6)] = 1000.0

@@ -78,7 +78,13 @@ class Flight:
             job.flight = self
         self.leave()  # some may have gone before they knew of the flight
 
+    def give_up(self) -> None:
+        """Ends it, whoever still waits."""
+        for job in self._jobs:
+            job.cancel()
+
     def leave(self) -> None:
+        """A job of it was given up."""
         if all(job.is_cancelled for job in self._jobs):
             self.interrupt.trigger()
 

@@ -3,17 +3,16 @@
 A front submits the requests of one poll and then flushes. What is cheap (`ModelPlan.placement` says
 "loop", and the rows at hand cost less than `loop_run_us`) runs in `flush`, in stacks, with no
 hand-off between threads; where several threads flush, `max_running` of them work and the others'
-requests join their stacks. What is expensive runs on pool threads, as many as there is work for and
-at most `max_running`; they end when idle.
+requests join their stacks. What is expensive runs on the threads of the `pool`.
 
-No version starves another: what runs in `flush` is cheap, and all of it runs; the pool serves the
-lane that has had the least of its time.
+No version starves another: what runs in `flush` is cheap, and all of it runs; in the pool they take
+`turns`.
 """
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from fogline.clock import Clock
@@ -30,10 +29,14 @@ from fogline.tensors import Array
 from fogline_edge.serving.config import ServingConfig
 from fogline_edge.serving.jobs import Complete, Flight, Job, Ran
 from fogline_edge.serving.lanes import DEFAULT_PRIORITY, Lane
+from fogline_edge.serving.models import Entry
 from fogline_edge.serving.pool import Pool
+from fogline_edge.serving.processors import Processors
 from fogline_edge.serving.queue_policy import QueuePolicy
 
 _LOG = logging.getLogger(__name__)
+
+_CANCELLED = "the request was cancelled"
 
 
 class Lanes:
@@ -51,7 +54,8 @@ class Lanes:
         self.pool = Lane(
             max_rows=max(1, plan.max_stack),
             max_queued=min(config.max_queued, said.max_queued or config.max_queued),
-            row_us=plan.one_row_us,
+            one_row_us=plan.one_row_us,
+            row_us=plan.row_us,
             max_delay_s=plan.max_delay_us * 1e-6,
             max_running=said.max_running,
         )
@@ -77,13 +81,28 @@ class Scheduler:
         complete: Gets every job back, once, as part of a `Ran`.
         clock: Time.
         config: The bounds.
+        processors: How many this process may keep busy; by default the kernel is asked.
     """
 
-    def __init__(self, complete: Complete, *, clock: Clock, config: ServingConfig) -> None:
+    def __init__(
+        self,
+        complete: Complete,
+        *,
+        clock: Clock,
+        config: ServingConfig,
+        processors: Callable[[], int] | None = None,
+    ) -> None:
         self._complete = complete
         self._clock = clock
         self._config = config
-        self._pool = Pool(self._run, self._end_late, clock=clock, config=config)
+        self._pool = Pool(
+            self._run,
+            self._end_late,
+            self._turn_away,
+            clock=clock,
+            config=config,
+            processors=processors or Processors(clock, config.processors_interval_s).count,
+        )
         self._lock = threading.Lock()
         self._inbox: deque[Job] = deque()
         """Cheap jobs in order of arrival; as many as the front keeps calls open, at most. Appended
@@ -95,6 +114,11 @@ class Scheduler:
     def pool_threads(self) -> int:
         return self._pool.threads
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the pool would run another job at once."""
+        return self._pool.has_room
+
     def submit(self, job: Job) -> None:
         """Queues a job; it runs at the next `flush`, or in the pool soon after.
 
@@ -103,10 +127,7 @@ class Scheduler:
             DeadlineExceeded: those before it will take longer than it has.
             Unavailable: the scheduler is closed.
         """
-        lanes = job.entry.lanes
-        if lanes is None:
-            served = job.served
-            lanes = job.entry.lanes = Lanes(served.plan, self._config, served.queue)
+        lanes = job.entry.lanes or self._lanes(job.entry)
         request = job.request
         if lanes.loop_rows and request.rows <= lanes.loop_rows:
             self._inbox.append(job)
@@ -115,6 +136,13 @@ class Scheduler:
             return
         self._pool.submit(lanes.pool, job)
         job.call.when_ended(partial(self.cancel, job))
+
+    def _lanes(self, entry: Entry) -> Lanes:
+        """Made at a version's first request and gone with it; one, whoever comes first."""
+        with self._lock:
+            if entry.lanes is None:
+                entry.lanes = Lanes(entry.served.plan, self._config, entry.served.queue)
+            return entry.lanes
 
     def flush(self) -> None:
         """Runs the cheap jobs that wait, and wakes the pool for the others."""
@@ -126,7 +154,7 @@ class Scheduler:
                 self._flushing += 1
                 jobs = self._take()
             try:
-                self._run(None, jobs, None)
+                self._run(jobs, None)
             finally:
                 with self._lock:
                     self._flushing -= 1
@@ -169,15 +197,16 @@ class Scheduler:
         was_queued = lanes is not None and self._pool.discard(lanes.pool, job)
         job.cancel()
         if was_queued:
-            self._end([job], Unavailable(f"{job.served.label}: the request was cancelled"))
+            self._turn_away([job], Unavailable, _CANCELLED)
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Takes no more expensive jobs, and ends the pool when what waits has run."""
+        """Takes no more expensive jobs, and ends the pool as `Pool.close` says."""
         self._pool.close(timeout_s)
 
     # ------------------------------------------------------------------ running
 
-    def _run(self, lane: Lane | None, jobs: Sequence[Job], flight: Flight | None) -> None:
+    def _run(self, jobs: Sequence[Job], flight: Flight | None) -> int:
+        """Runs a stack; returns its rows if one run was all, and so tells what a run takes."""
         now = self._clock.monotonic()
         live: Sequence[Job] = jobs
         # Looked at once: a job that is given up from here on is part of the run.
@@ -186,17 +215,16 @@ class Scheduler:
             live = [job for job in jobs if job not in dead]
             self._end_given_up(dead)
             if not live:
-                return
+                return 0
         ran = self._ran(live, now, flight)
-        if lane is not None:
-            lane.learn(sum([job.request.rows for job in live]), ran.ended - ran.started)
         if len(live) > 1 and isinstance(ran.error, InvalidInput | Exhausted):
             # One request's values must not cost the others their answers.
             for job in live:
                 alone = None if flight is None else Flight([job])
-                self._complete(self._ran([job], self._clock.monotonic(), alone))
-            return
-        self._complete(ran)
+                self._tell(self._ran([job], self._clock.monotonic(), alone))
+            return 0
+        self._tell(ran)
+        return 0 if flight is None else sum([job.request.rows for job in live])
 
     def _ran(self, jobs: Sequence[Job], now: float, flight: Flight | None) -> Ran:
         first = jobs[0]
@@ -238,17 +266,25 @@ class Scheduler:
     def _end_given_up(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             if job.is_cancelled:
-                label = job.served.label
-                self._end([job], Unavailable(f"{label}: the request was cancelled"))
+                self._turn_away([job], Unavailable, _CANCELLED)
             else:
                 self._end_late([job])
 
     def _end_late(self, jobs: Sequence[Job]) -> None:
+        self._turn_away(jobs, DeadlineExceeded, "no run was free before the deadline")
+
+    def _turn_away(self, jobs: Sequence[Job], kind: type[FoglineError], why: str) -> None:
         for job in jobs:
-            self._end(
-                [job], DeadlineExceeded(f"{job.served.label}: no run was free before the deadline")
-            )
+            self._end([job], kind(f"{job.served.label}: {why}"))
 
     def _end(self, jobs: Sequence[Job], error: FoglineError) -> None:
         now = self._clock.monotonic()
-        self._complete(Ran(jobs, {}, {}, error, now, now, now))
+        self._tell(Ran(jobs, {}, {}, error, now, now, now))
+
+    def _tell(self, ran: Ran) -> None:
+        try:
+            self._complete(ran)
+        except Exception as e:  # a task boundary: what comes next is not this run's
+            _LOG.exception("completion failed", extra={"model": ran.jobs[0].served.label})
+            for job in ran.jobs:
+                job.call.fail(internal_error(e))
