@@ -5,8 +5,8 @@ operators. These pages stay mapped, and the kernel keeps pages of mapped code lo
 when memory runs short. Letting go of the mapping costs nothing that is not on the disk: what is
 needed again comes back with a page fault, as a rule from the page cache.
 
-Only mappings that were never written to are touched, so nothing can be lost. Source: madvise(2),
-MADV_DONTNEED on private file mappings; proc(5), smaps.
+Only mappings that hold no page of their own are touched, in memory or in swap, so nothing can be
+lost. Source: madvise(2), MADV_DONTNEED on private file mappings; proc(5), smaps.
 """
 
 import ctypes
@@ -36,20 +36,28 @@ def clean_mappings(smaps: str) -> list[Mapping]:
     >>> clean_mappings('''1000-3000 r-xp 00000000 08:01 42 /usr/lib/a.so
     ... Rss:        8 kB
     ... Anonymous:  0 kB
+    ... Swap:       0 kB
     ... 3000-4000 rw-p 00002000 08:01 42 /usr/lib/a.so
     ... Rss:        4 kB
     ... Anonymous:  0 kB
+    ... Swap:       0 kB
     ... 4000-5000 r--p 00003000 08:01 42 /usr/lib/a.so
     ... Rss:        4 kB
     ... Anonymous:  4 kB
-    ... 5000-6000 r-xp 00000000 00:00 0 [vdso]
+    ... Swap:       0 kB
+    ... 5000-7000 r--p 00004000 08:01 42 /usr/lib/a.so
     ... Rss:        4 kB
     ... Anonymous:  0 kB
+    ... Swap:       4 kB
+    ... 7000-8000 r-xp 00000000 00:00 0 [vdso]
+    ... Rss:        4 kB
+    ... Anonymous:  0 kB
+    ... Swap:       0 kB
     ... ''')
     [Mapping(start=4096, end=12288, resident_bytes=8192)]
     """
     found: list[Mapping] = []
-    start = end = resident = 0
+    start = end = resident = own = 0
     is_file = False
     for line in smaps.splitlines():
         header = _HEADER.match(line)
@@ -57,12 +65,19 @@ def clean_mappings(smaps: str) -> list[Mapping]:
             start, end = int(header[1], 16), int(header[2], 16)
             # Not writable, so not written to between this look and the call.
             is_file = header[3][1] == "-" and header[3][3] == "p" and header[4] != "0"
-            resident = 0
+            resident = own = 0
         elif is_file and line.startswith("Rss:"):
-            resident = int(line.split()[1]) * 1024
-        elif is_file and line.startswith("Anonymous:") and resident and not int(line.split()[1]):
+            resident = _bytes_of(line)
+        elif is_file and line.startswith("Anonymous:"):
+            own = _bytes_of(line)
+        elif is_file and line.startswith("Swap:") and resident and not own + _bytes_of(line):
+            # Relocated constants that were swapped out are no file's, though nothing is anonymous.
             found.append(Mapping(start, end, resident))
     return found
+
+
+def _bytes_of(line: str) -> int:
+    return int(line.split()[1]) * 1024
 
 
 def settle() -> None:
