@@ -44,7 +44,9 @@ class Deadlines(Generic[T]):
                 self._steps = sorted(self._due)
 
     def next_at(self) -> float | None:
-        """When something may be due at the earliest, on the clock of `add`."""
+        """When something is due, on the clock of `add`."""
+        while self._steps and self._steps[0] not in self._due:  # answered in time
+            heapq.heappop(self._steps)
         return self._steps[0] * STEP_S if self._steps else None
 
     def pop(self, now: float) -> list[T]:

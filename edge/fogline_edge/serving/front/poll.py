@@ -46,6 +46,13 @@ class Writer(Protocol):
         """After a fault of ours."""
 
 
+class Timer(Protocol):
+    """What will happen at a time."""
+
+    def cancel(self) -> None:
+        """It will not."""
+
+
 class Loop(Protocol):
     """What is asked of an asyncio event loop."""
 
@@ -55,7 +62,7 @@ class Loop(Protocol):
     def call_soon(self, callback: Callable[[], object]) -> object:
         """Runs `callback` before the next poll."""
 
-    def call_at(self, when: float, callback: Callable[[], object]) -> object:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Runs `callback` at a time."""
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> object:
@@ -98,6 +105,8 @@ class Poll:
         self._is_woken = False
         self._armed = inf
         """When the next deadline is looked at."""
+        self._timer: Timer | None = None
+        """The only one: an earlier deadline takes its place."""
 
     def run_here(self) -> None:
         """Says that the calling thread is the loop's."""
@@ -165,8 +174,10 @@ class Poll:
             self.begin()
         next_at = self.deadlines.next_at()
         if next_at is not None and next_at < self._armed:
+            if self._timer is not None:
+                self._timer.cancel()
             self._armed = next_at
-            self._loop.call_at(next_at, self._expire)
+            self._timer = self._loop.call_at(next_at, self._expire)
 
     def tell_written(self) -> None:
         """Says that what `on_ready` answered is on its way."""
@@ -176,7 +187,7 @@ class Poll:
             _LOG.exception("what follows answers failed")
 
     def _expire(self) -> None:
-        self._armed = inf
+        self._armed, self._timer = inf, None
         self.begin()  # it flushes, and so looks for the next one
         for call in self.deadlines.pop(self.now):
             call.fail(DeadlineExceeded("the deadline passed before the answer was there"))
