@@ -5,7 +5,7 @@ import socket
 import ssl
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from fogline.addresses import Address
 from fogline.clock import wait_until
 from fogline.errors import Conflict, InvalidInput, Unsupported
-from fogline_edge.serving.calls import Listener, Tls
+from fogline_edge.serving.calls import Call, Listener, Tls
 from tests.certificates import Authority
 from tests.fronts import (
     ANYWHERE,
@@ -25,6 +25,8 @@ from tests.fronts import (
     PREFACE,
     SETTINGS,
     Channel,
+    RawPeer,
+    Running,
     Script,
     channel_to,
     failure_of,
@@ -245,6 +247,107 @@ def test_certificates_that_cannot_be_used_are_named(
     ):
         with pytest.raises(InvalidInput, match="TLS: "):
             front_of(kind, [Listener(address=ANY_PORT, tls=bad)]).start(Script())
+
+
+def serial_of(front: Running, authority: Authority) -> str:
+    """Of the certificate that a new connection is shown."""
+    context = client_context(authority, ["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped,
+    ):
+        return str((wrapped.getpeercert() or {})["serialNumber"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_certificate_that_is_replaced_is_taken_up_by_new_connections(
+    kind: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    listener = Listener(address=ANY_PORT, tls=authority.tls())
+    with (
+        running_front(kind, listeners=[listener]) as front,
+        secure_channel(front.address, authority) as old,
+    ):
+        assert old.call(b"x") == b"x"
+        first = serial_of(front, authority)
+        authority.sign("server")  # over the same files
+        assert wait_until(lambda: serial_of(front, authority) != first, timeout_s=10)
+        assert old.call(b"x") == b"x"
+        with secure_channel(front.address, authority) as new:
+            assert new.call(b"x") == b"x"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_while_a_new_pair_does_not_fit_the_last_one_serves_on(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.tls()
+    _, other = authority.sign("other")
+    with running_front(kind, listeners=[Listener(address=ANY_PORT, tls=tls)]) as front:
+        first = serial_of(front, authority)
+        tls.key.write_bytes(other.read_bytes())
+        serials = set()
+
+        def is_told() -> bool:
+            serials.add(serial_of(front, authority))
+            return "do not fit" in caplog.text
+
+        assert wait_until(is_told, timeout_s=10)
+        assert serials == {first}
+        authority.sign("server")
+        assert wait_until(lambda: serial_of(front, authority) != first, timeout_s=10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_authorities_of_clients_are_taken_up(kind: str, tmp_path: Path) -> None:
+    authority, clients = Authority(tmp_path), Authority(tmp_path, "clients")
+    tls = authority.tls(clients=clients.path)
+    with running_front(kind, listeners=[Listener(address=ANY_PORT, tls=tls)]) as front:
+        with secure_channel(front.address, authority, clients.sign("one")) as one:
+            assert one.call(b"x") == b"x"
+        stranger = Authority(tmp_path, "stranger")
+        client = stranger.sign("two")
+        stranger.path.replace(clients.path)
+
+        def is_let_in() -> bool:
+            with secure_channel(front.address, authority, client) as two:
+                try:
+                    return two.call(b"x", timeout=5) == b"x"
+                except grpc.RpcError:
+                    return False
+
+        assert wait_until(is_let_in, timeout_s=20)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_drain_answers_all_who_have_knocked(kind: str) -> None:
+    """Connections that the system has made and the front has not accepted are calls in flight."""
+    go_on = threading.Event()
+    front, script = front_of(kind, [ANYWHERE]), Script()
+
+    def on_ready(calls: Sequence[Call]) -> None:
+        if not script.seen:
+            go_on.wait(20)
+        script(calls)
+
+    (endpoint,) = front.start(on_ready)
+    assert isinstance(endpoint.address, Address)
+    peers = [RawPeer(endpoint.address.port, greets=False) for _ in range(1)]
+    peers[0].send(PREFACE + frame(SETTINGS) + whole_call(1))
+    for _ in range(250):
+        peers.append(RawPeer(endpoint.address.port, greets=False))
+        peers[-1].send(PREFACE + frame(SETTINGS) + whole_call(1))
+    draining = threading.Thread(target=front.drain, args=(20,))
+    draining.start()
+    go_on.set()
+    for peer in peers:
+        answered = [f.payload for f in peer.end_of(1) if f.kind == DATA]
+        peer.close()
+        assert answered == [message(b"hello")]
+    draining.join(20)
+    assert not draining.is_alive()
 
 
 def test_nothing_is_reached_from_other_machines_without_identities(tmp_path: Path) -> None:

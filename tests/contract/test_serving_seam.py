@@ -45,6 +45,9 @@ class PolledCall:
     def when_writable(self, callback: Callable[[], None]) -> None:
         callback()
 
+    def hold(self, more: int) -> None:
+        pass
+
     def receive(self, take: Callable[[bytes | None], None]) -> None:
         """The peer has not sent any."""
 

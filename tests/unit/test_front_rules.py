@@ -1,11 +1,16 @@
 """Deadlines and conduct: decisions of the HTTP/2 front that need no socket."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fogline.wire.services import METHODS
 from fogline_edge.serving.front import FrontConfig
 from fogline_edge.serving.front.conduct import FLOOD, PINGS, Conduct
+from fogline_edge.serving.front.config import LARGE
 from fogline_edge.serving.front.deadlines import STEP_S, Deadlines
+from fogline_edge.serving.front.poll import Poll
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=60))
@@ -30,7 +35,82 @@ def test_deadlines_that_are_answered_leave_nothing() -> None:
     for i in range(10_000):
         deadlines.remove(i, deadlines.add(i, i * 7.0))
     assert len(deadlines._steps) < 1000
+    assert deadlines.next_at() is None
     assert deadlines.pop(1e9) == []
+
+
+class Timer:
+    is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class ManualLoop:
+    """What a `Poll` asks of an event loop; its time stands still, and it counts its timers."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], object], Timer]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, callback: Callable[[], object]) -> None: ...
+
+    call_soon_threadsafe = call_soon
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        self.timers.append((when, callback, Timer()))
+        return self.timers[-1][2]
+
+    def waiting(self) -> list[float]:
+        return [when for when, _, timer in self.timers if not timer.is_cancelled]
+
+    def advance(self, now: float) -> None:
+        self.now = now
+        due, self.timers = self.timers, [t for t in self.timers if t[0] > now]
+        for when, callback, timer in due:
+            if when <= now and not timer.is_cancelled:
+                callback()
+
+
+class Due:
+    failed = False
+
+    def fail(self, error: Exception) -> None:
+        self.failed = True
+
+
+def test_a_poll_has_one_timer_whatever_deadlines_come_and_go() -> None:
+    loop = ManualLoop()
+    poll = Poll(loop, lambda _: None, lambda: None, FrontConfig())
+    calls = [Due() for _ in range(100)]
+    steps = [poll.deadlines.add(one, 100.0) for one in calls[:1]]
+    poll.flush()
+    for i, one in enumerate(calls[1:], 1):  # each is earlier than those before
+        steps.append(poll.deadlines.add(one, 100.0 - i / 2))
+        poll.flush()
+        assert len(loop.waiting()) == 1
+    for one, step in zip(calls[1:], steps[1:], strict=True):
+        poll.deadlines.remove(one, step)
+    poll.flush()
+    loop.advance(60.0)
+    poll.flush()
+    (at,) = loop.waiting()
+    assert 100.0 <= at <= 100.0 + 2 * STEP_S  # not one for each that was answered in time
+    loop.advance(at)
+    assert [one.failed for one in calls] == [True] + [False] * 99
+    poll.flush()
+    assert loop.waiting() == []
+
+
+def test_methods_with_long_requests_are_methods() -> None:
+    assert set(METHODS) >= LARGE
+    config = FrontConfig(max_message_bytes=1_000_000, max_small_message_bytes=20_000)
+    limits = {path: config.limit_of(path) for path in (*METHODS, "/no/such")}
+    assert {path for path, limit in limits.items() if limit == 1_000_000} == LARGE
+    assert {limit for path, limit in limits.items() if path not in LARGE} == {20_000}
 
 
 def test_frames_without_use_are_a_flood_unless_they_are_paid_for() -> None:

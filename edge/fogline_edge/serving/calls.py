@@ -82,6 +82,13 @@ class Call(Protocol):
         when the call ends first it is not called. One `take` waits at a time.
         """
 
+    def hold(self, more: int) -> None:
+        """Says that so many bytes more are kept for a call that streams requests, or fewer.
+
+        Requests that were taken and wait, answers that cannot be sent yet: they count against the
+        front's bounds on bytes until the call ends, which fails with RESOURCE_EXHAUSTED beyond.
+        """
+
     def finish(self, response: bytes | None) -> None:
         """Ends the call well, with its response, or with None after `send`."""
 

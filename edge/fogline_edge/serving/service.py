@@ -112,7 +112,7 @@ class Service:
         self._health.watch(call, message)
 
     def _stream_infer(self, call: Call) -> None:
-        InferStream(call, self._begin_streamed).start()
+        InferStream(call, self._begin_streamed, self._clock).start()
 
     def _begin_streamed(self, request: Call) -> None:
         now_us = int(self._clock.now().timestamp() * 1e6)

@@ -2,14 +2,16 @@
 
 Each request of a stream is one request like any other: it is stacked, counted and observed alone.
 Answers go out in the order of their requests; one that fails is told in its answer's
-`error_message` and the stream goes on, as the protocol has it. The stream's requests are taken as
-fast as the peer reads its answers, and at most `MAX_OPEN` at once.
+`error_message` and the stream goes on, as the protocol has it. Both ways go as fast as the peer
+reads: while it does not, nothing is sent and no request is taken. Requests without an answer, and
+answers that wait for others or for the peer, count against the front's bounds on bytes.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from fogline.clock import Clock
 from fogline.errors import FoglineError
 from fogline.wire.open_inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 from fogline_edge.serving.calls import Call, Peer
@@ -17,6 +19,8 @@ from fogline_edge.serving.codec.fields import BYTES, scan
 
 MAX_OPEN = 64
 """Requests of one stream without an answer."""
+MAX_OPEN_BYTES = 16 * 1024 * 1024
+"""Of requests without an answer and answers that wait, from which on no more requests are taken."""
 MAX_ERROR_CHARS = 2000
 """Longest error text in an answer."""
 
@@ -30,14 +34,25 @@ Begin = Callable[[Call], None]
 class InferStream:
     """One call of `ModelStreamInfer`, from its first request to its end."""
 
-    def __init__(self, call: Call, begin: Begin) -> None:
+    def __init__(self, call: Call, begin: Begin, clock: Clock) -> None:
         self._call = call
         self._begin = begin
-        # Reentrant: a `send` that ends the call comes back here as `_ended`.
-        self._lock = threading.RLock()
+        self._clock = clock
+        limit_s = call.deadline_s
+        self._deadline = None if limit_s is None else clock.monotonic() + limit_s
+        self._lock = threading.Lock()
+        """Not held while the call is told something: that may end it, and comes back here."""
         self._open: deque[StreamedRequest] = deque()
+        """Those whose answers are not sent."""
+        self._open_bytes = 0
+        self._told_bytes = 0
+        """Of `_open_bytes`, what the call was told to hold."""
         self._is_waiting = False
         """A `take` is out."""
+        self._is_sending = False
+        """A thread sends answers; whatever it can send in the meantime it will."""
+        self._is_blocked = False
+        """Answers wait for the peer to read."""
         self._at_end = False
         self._is_over = False
 
@@ -45,44 +60,100 @@ class InferStream:
         self._call.when_ended(self._ended)
         self._pull()
 
-    def answered(self) -> None:
-        """Sends what can go in order, and asks for more requests where there is room again."""
+    def deadline_s(self) -> float | None:
+        """Seconds from now until the peer stops waiting."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - self._clock.monotonic())
+
+    def answered(self, request: "StreamedRequest", answer: bytes) -> None:
+        """Takes one answer, whenever it comes, and sends what can go."""
         with self._lock:
-            while self._open and self._open[0].answer is not None:
-                answer = self._open.popleft().answer
-                if answer is not None and not self._is_over:
-                    self._call.send(answer)
-            is_done = self._at_end and not self._open
+            self._open_bytes += len(answer) - len(request.message)
+            request.message, request.answer = b"", answer
+        self._send()
+
+    def _send(self) -> None:
+        """Sends answers in order as long as the peer reads; one thread at a time."""
+        with self._lock:
+            if self._is_sending:
+                return
+            self._is_sending = True
+        while True:
+            with self._lock:
+                answer = self._pop()
+                if answer is None:
+                    self._is_sending = False
+                    is_done = self._at_end and not self._open
+                    waits = self._answer() is not None and not self._is_blocked
+                    self._is_blocked |= waits
+                    break
+            self._tell()  # first: what is sent is counted there
+            self._call.send(answer)
+        self._tell()
         if is_done:
             self._call.finish(None)
-        else:
-            self._pull()
+            return
+        if waits:
+            self._call.when_writable(self._unblock)
+        self._pull()
+
+    def _answer(self) -> bytes | None:
+        """The one whose turn it is, if it is there."""
+        return self._open[0].answer if self._open else None
+
+    def _pop(self) -> bytes | None:
+        """The one that may go now."""
+        answer = self._answer()
+        if answer is None or not self._call.is_writable():
+            return None
+        self._open.popleft()
+        self._open_bytes -= len(answer)
+        return answer
+
+    def _unblock(self) -> None:
+        with self._lock:
+            self._is_blocked = False
+        self._send()
+
+    def _tell(self) -> None:
+        with self._lock:
+            more = self._open_bytes - self._told_bytes
+            self._told_bytes = self._open_bytes
+        if more:
+            self._call.hold(more)
 
     def _pull(self) -> None:
+        """Asks for one more request, where there is room."""
         with self._lock:
-            if self._is_waiting or self._at_end or self._is_over or len(self._open) >= MAX_OPEN:
+            if self._is_waiting or self._at_end or self._is_over:
+                return
+            if len(self._open) >= MAX_OPEN or self._open_bytes >= MAX_OPEN_BYTES:
                 return
             self._is_waiting = True
         self._call.when_writable(lambda: self._call.receive(self._take))
 
     def _take(self, message: bytes | None) -> None:
+        if message is None:
+            with self._lock:
+                self._is_waiting, self._at_end = False, True
+            self._send()
+            return
+        request = StreamedRequest(self, self._call, message)
         with self._lock:
             self._is_waiting = False
-            if message is None:
-                self._at_end = True
-            else:
-                request = StreamedRequest(self, self._call, message)
-                self._open.append(request)
-        if message is None:
-            self.answered()
-            return
-        self._begin(request)
+            self._open.append(request)
+            self._open_bytes += len(message)
+        self._tell()
+        if not request.is_cancelled():
+            self._begin(request)
         self._pull()
 
     def _ended(self) -> None:
         with self._lock:
             self._is_over = True
             left = [request for request in self._open if request.answer is None]
+            self._open.clear()
         for request in left:
             request.give_up()
 
@@ -93,8 +164,7 @@ class StreamedRequest:
     def __init__(self, stream: InferStream, call: Call, message: bytes) -> None:
         self.method = call.method
         self.peer: Peer = call.peer
-        self.metadata: Mapping[str, str | bytes] = call.metadata
-        self.deadline_s = call.deadline_s
+        self.deadline_s = stream.deadline_s()
         self.message = message
         self.answer: bytes | None = None
         self._stream = stream
@@ -102,6 +172,10 @@ class StreamedRequest:
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
         self._has_ended = False
+
+    @property
+    def metadata(self) -> Mapping[str, str | bytes]:
+        return self._call.metadata
 
     def is_cancelled(self) -> bool:
         return self._has_ended or self._call.is_cancelled()
@@ -124,6 +198,9 @@ class StreamedRequest:
 
     def receive(self, take: Callable[[bytes | None], None]) -> None:
         take(None)
+
+    def hold(self, more: int) -> None:
+        self._call.hold(more)
 
     def finish(self, response: bytes | None) -> None:
         self._end(_streamed(response or b""))
@@ -148,11 +225,10 @@ class StreamedRequest:
             if self._has_ended:
                 return
             self._has_ended = True
-            self.answer = answer
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
-        self._stream.answered()
+        self._stream.answered(self, answer)
 
 
 def _streamed(response: bytes) -> bytes:

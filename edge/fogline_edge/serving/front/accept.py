@@ -14,6 +14,9 @@ from fogline_edge.serving.front.poll import Poll
 from fogline_edge.serving.front.sockets import Bound, credentials_of
 from fogline_edge.serving.front.upkeep import PERIOD_S, Upkeep
 
+Context = tls.Renewed[ssl.SSLContext] | None
+"""Of a listener with TLS."""
+
 _LOG = logging.getLogger(__name__)
 
 ACCEPTS = 64
@@ -82,7 +85,7 @@ class Connections:
         self._loop = loop
         self._poll = poll
         self._engine = engine_of(poll.config)
-        self._listeners: list[tuple[Bound, ssl.SSLContext | None]] = []
+        self._listeners: list[tuple[Bound, Context]] = []
         self._wires: set[Wire] = set()
         self._greetings: set[asyncio.Task[None]] = set()
         self._accepted = 0
@@ -93,7 +96,7 @@ class Connections:
         """Those that are being greeted too."""
         return len(self._wires)
 
-    def listen(self, bound: Bound, context: ssl.SSLContext | None) -> None:
+    def listen(self, bound: Bound, context: Context) -> None:
         """Before `begin`."""
         self._listeners.append((bound, context))
 
@@ -104,12 +107,12 @@ class Connections:
             self._watch(*listener)
         self._loop.call_later(PERIOD_S, self._look)
 
-    def _watch(self, bound: Bound, context: ssl.SSLContext | None) -> None:
+    def _watch(self, bound: Bound, context: Context) -> None:
         if not self._is_closing:
             self._loop.add_reader(bound.socket, self._accept, bound, context)
 
-    def _accept(self, bound: Bound, context: ssl.SSLContext | None) -> None:
-        for _ in range(ACCEPTS):
+    def _accept(self, bound: Bound, context: Context, at_most: int = ACCEPTS) -> None:
+        for _ in range(at_most):
             try:
                 accepted, _address = bound.socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -129,7 +132,8 @@ class Connections:
             accepted.setblocking(False)
             wire = Wire(self, _peer_of(accepted))
             self._wires.add(wire)
-            task = self._loop.create_task(self._greet(wire, accepted, context))
+            secure = context.current(self._loop.time()) if context is not None else None
+            task = self._loop.create_task(self._greet(wire, accepted, secure))
             self._greetings.add(task)
             task.add_done_callback(self._greetings.discard)
 
@@ -174,7 +178,8 @@ class Connections:
     def close_listeners(self) -> None:
         """Accepts who has knocked already, then nobody, and tells everybody of the end."""
         for bound, context in self._listeners:
-            self._accept(bound, context)
+            # As many as the system keeps (it keeps one more), or they would be reset.
+            self._accept(bound, context, self._poll.config.backlog + 1)
         self._is_closing = True
         for bound, _ in self._listeners:
             self._loop.remove_reader(bound.socket)

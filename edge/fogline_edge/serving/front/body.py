@@ -26,6 +26,7 @@ class Body:
         "_parts",
         "counted",
         "kept",
+        "lent_bytes",
         "messages",
         "since",
         "streams",
@@ -71,6 +72,8 @@ class Body:
         """Whole ones."""
         self.whole_bytes = 0
         """Of `messages`."""
+        self.lent_bytes = 0
+        """What the call's handler says it holds (`Call.hold`)."""
         self.counted = 0
         """Of `held_bytes`, those that count against the bounds already."""
         self.kept = 0
@@ -80,7 +83,7 @@ class Body:
 
     @property
     def held_bytes(self) -> int:
-        return self._have + self.whole_bytes
+        return self._have + self.whole_bytes + self.lent_bytes
 
     @property
     def under_way_bytes(self) -> int | None:
@@ -125,7 +128,7 @@ class Body:
         """Gives up everything."""
         self.messages.clear()
         self._parts = []
-        self._have = self.whole_bytes = 0
+        self._have = self.whole_bytes = self.lent_bytes = 0
         self._need = -1
         self.take = None
 

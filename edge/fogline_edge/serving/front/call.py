@@ -44,6 +44,9 @@ class Owner(Protocol):
     def taken(self, call: "Http2Call") -> None:
         """Lets the peer send as much again as the call has given on."""
 
+    def hold(self, call: "Http2Call", more: int) -> None:
+        """Counts what the call's handler holds."""
+
 
 class Http2Call:
     """A `Call`."""
@@ -207,6 +210,12 @@ class Http2Call:
         message = body.pop()
         self.owner.taken(self)
         take(message)
+
+    def hold(self, more: int) -> None:
+        if get_ident() == self.owner.poll.thread:
+            self.owner.hold(self, more)
+        else:
+            self.owner.poll.later(partial(self.owner.hold, self, more))
 
     def finish(self, response: bytes | None) -> None:
         owner = self.owner

@@ -6,6 +6,11 @@ from msgspec import Meta
 
 from fogline.records import Record
 
+LARGE = frozenset(
+    f"/inference.GRPCInferenceService/{method}" for method in ("ModelInfer", "ModelStreamInfer")
+)
+"""Methods whose requests carry tensors; those of all others are names and settings."""
+
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**40)]
@@ -22,7 +27,10 @@ class FrontConfig(Record, frozen=True, kw_only=True):
     kind: Literal["http2", "grpcio"] = "http2"
     """`grpcio` keeps the bounds on calls, messages, metadata and pings; the rest are http2's."""
     max_message_bytes: Annotated[int, Meta(ge=1024, le=2**31 - 1)] = 64 * 1024 * 1024
-    """Longest request message."""
+    """Longest request message of inference."""
+    max_small_message_bytes: Annotated[int, Meta(ge=16 * 1024, le=2**31 - 1)] = 256 * 1024
+    """... of any other method: metadata, control, health, reflection, feedback. Two bytes of a
+    message can become a hundred of objects, so what need not be long must not be."""
     max_inflated_bytes: Annotated[int, Meta(ge=1024, le=2**31 - 1)] = 16 * 1024 * 1024
     """Longest request message that came compressed, when it is not any more: it is decompressed on
     the loop, where others wait meanwhile. Of http2 alone."""
@@ -72,3 +80,9 @@ class FrontConfig(Record, frozen=True, kw_only=True):
     take_over: bool = False
     """Listen also where another server of the same user listens, which set this too: a new server
     starts, then the old one drains, and no call fails."""
+
+    def limit_of(self, method: str) -> int:
+        """Longest request message of a method, bytes."""
+        if method in LARGE:
+            return self.max_message_bytes
+        return min(self.max_small_message_bytes, self.max_message_bytes)

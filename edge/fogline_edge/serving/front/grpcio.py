@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from fogline.addresses import Address
+from fogline.clock import SystemClock
 from fogline.errors import Conflict, Exhausted, FoglineError, InvalidInput, Unavailable
 from fogline.wire.services import METHODS
 from fogline.wire.status import status_of
@@ -31,8 +32,9 @@ from fogline_edge.serving.calls import (
 )
 from fogline_edge.serving.front.body import Take
 from fogline_edge.serving.front.config import FrontConfig
-from fogline_edge.serving.front.grpc import details_of, join_metadata
+from fogline_edge.serving.front.grpc import check_length, details_of, join_metadata
 from fogline_edge.serving.front.sockets import SOCKET_MODE, check_free
+from fogline_edge.serving.front.tls import Renewed, context_of
 
 MAX_UNSENT = 64
 """Responses of one streaming call that its peer has not read."""
@@ -95,6 +97,9 @@ class _UnaryCall:
     def receive(self, take: Take) -> None:  # noqa: ARG002 - the Protocol's
         self.fail(FoglineError(f"{self.method} takes one request, not a stream"))
 
+    def hold(self, more: int) -> None:
+        pass  # this front has no bound on bytes
+
     def finish(self, response: bytes | None) -> None:
         self._end(response, None)
 
@@ -133,11 +138,18 @@ class _StreamCall(_UnaryCall):
     """
 
     def __init__(
-        self, method: str, message: bytes, requests: Any, context: Any, on_ready: OnReady
+        self,
+        method: str,
+        message: bytes,
+        requests: Any,
+        context: Any,
+        on_ready: OnReady,
+        limit: int,
     ) -> None:
         super().__init__(method, message, context)
         self._requests = requests
         self._on_ready = on_ready
+        self._limit = limit
         self._unsent: queue.Queue[Any] = queue.Queue(MAX_UNSENT + 2)
         self._writers: list[Callable[[], None]] = []
         self._takes: queue.Queue[Take | None] = queue.Queue()
@@ -196,8 +208,12 @@ class _StreamCall(_UnaryCall):
         while (take := self._takes.get()) is not None:
             try:
                 message = next(self._requests, None)
+                check_length(len(message or b""), self._limit)
             except grpc.RpcError:
                 return  # the peer has gone
+            except Exhausted as e:
+                self.fail(e)
+                return
             if self.is_cancelled():
                 return
             take(message)
@@ -213,8 +229,9 @@ class _StreamCall(_UnaryCall):
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Gives grpcio a handler for every path, known or not, so that one place answers them all."""
 
-    def __init__(self, on_ready: OnReady) -> None:
+    def __init__(self, on_ready: OnReady, limit_of: Callable[[str], int]) -> None:
         self._on_ready = on_ready
+        self._limit_of = limit_of
         self.received = 0
 
     def service(self, details: Any) -> Any:
@@ -235,13 +252,22 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _unary(self, path: str, message: bytes, context: Any) -> bytes | None:
         call = _UnaryCall(path, message, context)
-        self._on_ready((call,))
+        self._hand_over(call, self._limit_of(path))
         return call.wait()
 
     def _streamed(self, path: str, message: bytes, requests: Any, context: Any) -> Iterator[bytes]:
-        call = _StreamCall(path, message, requests, context, self._on_ready)
-        self._on_ready((call,))
+        limit = self._limit_of(path)
+        call = _StreamCall(path, message, requests, context, self._on_ready, limit)
+        self._hand_over(call, limit)
         return call.responses()
+
+    def _hand_over(self, call: _UnaryCall, limit: int) -> None:
+        try:
+            check_length(len(call.message), limit)
+        except Exhausted as e:
+            call.fail(e)
+        else:
+            self._on_ready((call,))
 
 
 class GrpcioFront:
@@ -267,7 +293,7 @@ class GrpcioFront:
             one
         ) in self._listeners:  # all of them first: grpcio does not let go of what it has bound
             check_free(one.address, take_over=self._config.take_over)
-        self._handlers = _Handlers(take)
+        self._handlers = _Handlers(take, self._config.limit_of)
         self._server = grpc.server(
             self._threads,
             handlers=(self._handlers,),
@@ -327,11 +353,36 @@ def _options(config: FrontConfig) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _credentials(tls: Tls) -> Any:
-    """Raises `InvalidInput` when a file cannot be read; grpcio itself finds bad contents."""
+def _certificates(tls: Tls) -> Any:
+    """Raises `InvalidInput` when a file cannot be read or does not fit; grpcio would not say so."""
+    context_of(tls)
     try:
         pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
         clients = tls.clients.read_bytes() if tls.clients else None
     except OSError as e:
         raise InvalidInput(f"TLS: {e.filename}: {e.strerror or e}") from e
-    return grpc.ssl_server_credentials([pair], clients, require_client_auth=clients is not None)
+    return grpc.ssl_server_certificate_configuration([pair], clients)
+
+
+class _Fetcher:
+    """Tells grpcio at each handshake whether there are other certificates; on its threads."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._renewed = Renewed(tls, _certificates)
+        self._lock = threading.Lock()
+        self._clock = SystemClock()
+        self.last = self._renewed.current(self._clock.monotonic())
+
+    def __call__(self) -> Any:
+        """None: the last ones."""
+        with self._lock:
+            before, self.last = self.last, self._renewed.current(self._clock.monotonic())
+            return None if self.last is before else self.last
+
+
+def _credentials(tls: Tls) -> Any:
+    """Raises as `_certificates`."""
+    fetcher = _Fetcher(tls)
+    return grpc.dynamic_ssl_server_credentials(
+        fetcher.last, fetcher, require_client_authentication=tls.clients is not None
+    )

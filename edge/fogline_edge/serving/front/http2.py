@@ -164,6 +164,15 @@ class Connection:
             self._holdings.taken(call.stream_id, call.body)
             self._write_soon()
 
+    def hold(self, call: Http2Call, more: int) -> None:
+        if call.has_ended or call.body is None:
+            return
+        call.body.lent_bytes += more
+        try:
+            self._holdings.count(call.body)
+        except Exhausted as e:
+            self.end(call, None, e)
+
     def _on_control(self, event: ngh2.Event) -> None:
         self.charge()
         match event:
@@ -269,7 +278,7 @@ class Connection:
         return not self.is_paused and self._responses.is_writable(call)
 
     def watch_writable(self, call: Http2Call) -> None:
-        if call.has_ended or self.is_writable(call):
+        if call.has_ended or call.is_writable():
             call.wake_writers()
         else:
             self._blocked.add(call)

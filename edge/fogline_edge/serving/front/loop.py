@@ -50,7 +50,9 @@ class Http2Front:
         self, on_ready: OnReady, on_written: Callable[[], None] = nothing
     ) -> tuple[Endpoint, ...]:
         """See `Front.start`."""
-        contexts = [tls.context_of(one.tls) if one.tls else None for one in self._listeners]
+        contexts = [
+            tls.Renewed(one.tls, tls.context_of) if one.tls else None for one in self._listeners
+        ]
         bound = bind_all(self._listeners, self._config)
         loop = self._make_loop()
         connections = Connections(loop, Poll(loop, on_ready, on_written, self._config))

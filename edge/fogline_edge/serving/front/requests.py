@@ -144,12 +144,13 @@ class Requests:
             self._poll.ready.append(call)
 
     def _open_body(self, call: Http2Call, *, streams: bool) -> Body:
+        limit = self._config.limit_of(call.method)
         call.body = Body(
             call.method,
             streams=streams,
             is_gzip=call.is_gzip,
-            limit=self._config.max_message_bytes,
-            inflated=min(self._config.max_inflated_bytes, self._config.max_message_bytes),
+            limit=limit,
+            inflated=min(self._config.max_inflated_bytes, limit),
             now=self._poll.now,
         )
         return call.body
