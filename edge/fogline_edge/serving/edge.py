@@ -1,11 +1,12 @@
 """`fogline.v1.Edge`: the true outcomes of predictions, and what runs here."""
 
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fogline import __version__
-from fogline.errors import Conflict, FoglineError, internal_error
+from fogline.errors import Conflict, Exhausted, FoglineError, Unavailable, internal_error
 from fogline.wire.edge_pb2 import FeedbackRequest, FeedbackResponse, StatusResponse
 from fogline_edge.serving.control import Reply
 from fogline_edge.serving.models import Models
@@ -17,7 +18,10 @@ Describe = Callable[[StatusResponse], None]
 
 
 MAX_WRITERS = 16
-"""Threads that store outcomes; more calls than that wait, as many as a front keeps open."""
+"""Threads that store outcomes; what comes together is committed together."""
+MAX_WAITING = 1024
+"""Calls whose outcomes are being stored or wait for that. The front's own bound on open calls is
+none on these: one may end long before its outcomes are stored."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,24 +35,33 @@ class Edge:
         self._models = models
         self._feedback = feedback
         self._describe = describe
-        # Several, because what comes together is committed together; started when needed.
-        self._writers = ThreadPoolExecutor(MAX_WRITERS, "feedback")
+        self._writers = ThreadPoolExecutor(MAX_WRITERS, "feedback")  # started when needed
+        self._free = threading.BoundedSemaphore(MAX_WAITING)
 
     def feedback(self, message: FeedbackRequest, reply: Reply) -> None:
         """Stores outcomes on a thread of its own: it waits for the disk, and the loop must not.
 
         Raises:
             Conflict: no agent keeps predictions here.
+            Exhausted: too many calls wait for that already.
+            Unavailable: the server is stopping.
         """
         if self._feedback is None:
             raise Conflict(
                 "this server gives no prediction ids and takes no feedback; an agent does"
             )
-        self._writers.submit(_store, self._feedback, message, reply)
+        if not self._free.acquire(blocking=False):
+            raise Exhausted(f"outcomes of {MAX_WAITING} calls wait to be stored; send again later")
+        try:
+            stored = self._writers.submit(_store, self._feedback, message, reply)
+        except RuntimeError:  # it has been shut down
+            self._free.release()
+            raise Unavailable("the server is stopping") from None
+        stored.add_done_callback(lambda _: self._free.release())
 
     def close(self) -> None:
-        """Ends the threads when what was given is stored."""
-        self._writers.shutdown()
+        """Ends the threads after what they store now; what waits is not stored, nor confirmed."""
+        self._writers.shutdown(cancel_futures=True)
 
     def status(self) -> StatusResponse:
         response = StatusResponse(agent_version=__version__)
