@@ -4,6 +4,7 @@ The hot path of the server: whatever is here is paid for by each request, or by 
 """
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,8 +26,8 @@ from fogline_edge.serving.statistics import Statistics
 
 _LOG = logging.getLogger(__name__)
 
-_Answered = tuple[Ran, list[int], list[int], Sequence[str], float, int]
-"""A run; of its requests rows, event times and prediction ids; when, and how many failed."""
+_Answered = tuple[Ran, list[int], list[int], Sequence[str], float, Mapping[int, FoglineError]]
+"""A run; of its requests rows, event times and prediction ids; when, and which got what errors."""
 
 
 class Inference:
@@ -50,6 +51,8 @@ class Inference:
         self._sharing = sharing
         self._scheduler = Scheduler(self._complete, clock=clock, config=config)
         self._shadows = Shadows(models, shadowed)
+        self._making = threading.Lock()
+        """Held while a version's codec is made."""
         self._answered: deque[_Answered] = deque()
         """Runs whose answers are made, and of which nobody has been told."""
         self.flush = self._scheduler.flush
@@ -107,16 +110,18 @@ class Inference:
             self._sharing.check(call)
 
     def _codec(self, entry: Entry) -> ModelCodec:
-        """Made at a version's first request and gone with it."""
+        """Made at a version's first request and gone with it; one, whoever comes first."""
         served = entry.served
-        entry.codec = ModelCodec(
-            served.name,
-            served.version,
-            served.schema,
-            regions=None if self._sharing is None else self._sharing.regions,
-            max_message_bytes=self._config.front.max_message_bytes,
-        )
-        return entry.codec
+        with self._making:
+            if entry.codec is None:
+                entry.codec = ModelCodec(
+                    served.name,
+                    served.version,
+                    served.schema,
+                    regions=None if self._sharing is None else self._sharing.regions,
+                    max_message_bytes=self._config.front.max_message_bytes,
+                )
+            return entry.codec
 
     def _loaded(self, call: Call, error: FoglineError | None) -> None:
         """The version that `call` waited for is in memory, or cannot be."""
@@ -139,22 +144,21 @@ class Inference:
         entry = jobs[0].entry
         rows = [job.request.rows for job in jobs]
         event_us = [job.request.event_us for job in jobs]
-        failures = 0
+        failed: Mapping[int, FoglineError] = {}
         ids: Sequence[str] = ()
         try:
             if ran.error is None:
                 ids = self._prediction_ids(entry.served, rows, event_us, ran.outputs)
-                failures = self._answer(ran, ids)
+                failed = self._answer(ran, ids)
         except Exception as e:  # a fault of ours must still end the calls and give the lease back
             _LOG.exception("answers failed", extra={"model": entry.served.label})
             ran.error = internal_error(e)
         if ran.error is not None:
-            failures = len(jobs)
             for job in jobs:
                 job.call.fail(_explained(ran.error, job))
         encoded = self._clock.monotonic()
-        entry.release(len(jobs), failures)
-        self._answered.append((ran, rows, event_us, ids, encoded, failures))
+        entry.release(len(jobs), len(failed) if ran.error is None else len(jobs))
+        self._answered.append((ran, rows, event_us, ids, encoded, failed))
         if not ran.is_flushed:
             self.settle()
 
@@ -163,13 +167,11 @@ class Inference:
         answered = self._answered
         while answered:
             try:
-                ran, rows, event_us, ids, encoded, failures = answered.popleft()
+                ran, rows, event_us, ids, encoded, failed = answered.popleft()
             except IndexError:  # another thread was faster
                 return
             latency_us = [int((encoded - job.arrived) * 1e6) for job in ran.jobs]
-            self._statistics.record(
-                ran, sum(rows), latency_us, encoded, 0 if ran.error is not None else failures
-            )
+            self._statistics.record(ran, sum(rows), latency_us, encoded, failed)
             self._tell(
                 Observation(
                     ran.jobs[0].served,
@@ -184,19 +186,19 @@ class Inference:
             )
             self._shadows.follow(ran)
 
-    def _answer(self, ran: Ran, ids: Sequence[str]) -> int:
-        """Sends every answer; returns how many turned out to be errors."""
+    def _answer(self, ran: Ran, ids: Sequence[str]) -> Mapping[int, FoglineError]:
+        """Sends every answer; returns those that turned out to be errors, by their places."""
         jobs = ran.jobs
         requests = [job.request for job in jobs]
         written = jobs[0].codec.write(requests, ran.outputs, ids)
-        failures = 0
+        failed = {}
         for job, answer in zip(jobs, written, strict=True):
             if isinstance(answer, FoglineError):
-                failures += 1
+                failed[jobs.index(job)] = answer
                 job.call.fail(answer)
             else:
                 job.call.finish(answer)
-        return failures
+        return failed
 
     def _prediction_ids(
         self,

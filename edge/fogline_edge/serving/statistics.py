@@ -7,10 +7,11 @@ stack counts for each request in it.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fogline.clock import Clock
+from fogline.errors import FoglineError
 from fogline.wire.status import status_of
 from fogline_edge.serving.jobs import Ran
 
@@ -101,7 +102,12 @@ class Statistics:
         self._tallies: dict[tuple[str, int], _Tally] = {}
 
     def record(
-        self, ran: Ran, rows: int, latency_us: Sequence[int], encoded: float, failures: int = 0
+        self,
+        ran: Ran,
+        rows: int,
+        latency_us: Sequence[int],
+        encoded: float,
+        failed: Mapping[int, FoglineError],
     ) -> None:
         """Takes note of a run whose answers have been written.
 
@@ -110,7 +116,7 @@ class Statistics:
             rows: Of its requests together.
             latency_us: From each request's arrival to its answer, microseconds.
             encoded: When the answers were written, monotonic seconds.
-            failures: How many requests of a run that went well got an error all the same.
+            failed: What requests of a run that went well got all the same, by their place in it.
         """
         jobs = ran.jobs
         served = jobs[0].served
@@ -125,11 +131,18 @@ class Statistics:
                 tally.fail(status_of(ran.error).name, count)
                 tally.failed_s += encoded * count - arrived
                 return
-            if failures:
-                tally.fail("RESOURCE_EXHAUSTED", failures)
             run_s = ran.ended - ran.joined
-            tally.answered += count - failures
-            tally.rows += rows
+            answered = rows
+            if failed:
+                for place, error in failed.items():
+                    tally.fail(status_of(error).name, 1)
+                    tally.failed_s += encoded - jobs[place].arrived
+                    answered -= jobs[place].request.rows
+                    arrived -= jobs[place].arrived
+                count -= len(failed)
+                latency_us = [us for i, us in enumerate(latency_us) if i not in failed]
+            tally.answered += count
+            tally.rows += answered
             tally.runs += 1
             tally.success_s += encoded * count - arrived
             tally.queue_s += ran.started * count - arrived
