@@ -12,22 +12,36 @@ from fogline_edge.serving.residency import Need
 
 
 class FileSource:
-    """A source that is proved already: opens a session on a file, and counts how often."""
+    """A source that opens a session on a file, and counts how often.
+
+    It is proved already unless it `needs_proof`; `before_prove` and `before_open` run at that time.
+    """
 
     def __init__(
-        self, path: Path, name: str, version: int = 1, *, need: Need | None = None, stamp: int = 0
+        self,
+        path: Path,
+        name: str,
+        version: int = 1,
+        *,
+        need: Need | None = None,
+        stamp: int = 0,
+        needs_proof: bool = False,
     ) -> None:
         self.path = path
         self.name = name
         self.version = version
         self.stamp = stamp
-        self.need: Need | None = need or Need()
-        self.opened = 0
+        self._needed = need or Need()
+        self.need: Need | None = None if needs_proof else self._needed
+        self.opened = self.proved = 0
+        self.before_prove: Callable[[], object] = lambda: None
         self.before_open: Callable[[], object] = lambda: None
         self.watchdog = Watchdog()
 
     def prove(self) -> None:
-        self.need = self.need or Need()
+        self.before_prove()
+        self.proved += 1
+        self.need = self._needed
 
     def open(self) -> ServedModel:
         self.before_open()

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,8 @@ from fogline.summaries import Reference
 from fogline_edge.capture import Capture
 from fogline_edge.install import Installed, Installer, Phase
 from fogline_edge.serving.loading import Loading, variant_source
-from fogline_edge.serving.model_source import ModelSource
-from fogline_edge.serving.models import Models
-from fogline_edge.serving.residency import Residency, Source
+from fogline_edge.serving.models import Models, ServedModel
+from fogline_edge.serving.residency import Need, Residency, Source
 
 if TYPE_CHECKING:
     from fogline_edge.serving.pipelines import Surroundings
@@ -75,6 +75,7 @@ class ModelHost:
         self._observed: dict[str, tuple[str, CapturePolicy]] = {}
         """By name: the digest that capture knows of, and under which policy."""
         self._unobserved: set[str] = set()
+        self._is_calibrated = False
 
     def activate(self, installed: Installed) -> None:
         """Lets a version answer to its name in place of the former one, without a gap.
@@ -86,6 +87,7 @@ class ModelHost:
             FoglineError: it cannot be loaded, and what served before still does.
         """
         source = self._source(installed)
+        self._calibrate(source)
         self._observe(installed, self._policy_of(installed))
         name = installed.name
         self._models.set_visible(name, visible=self._is_visible(name))
@@ -122,6 +124,16 @@ class ModelHost:
             self._around.branches.close()
         self._watchdog.close()
 
+    def _calibrate(self, source: Source) -> None:
+        """Before the first model: what onnxruntime takes once is no model's."""
+        if not self._is_calibrated and not isinstance(source, _PipelineSource):
+            # Here, since it takes 20 MB, which an agent without a model does without.
+            from fogline.runtime.session import open_smallest
+
+            open_smallest().close()
+            self._residency.calibrate()
+            self._is_calibrated = True
+
     def _source(self, installed: Installed) -> Source:
         bundle = Bundle(
             folder=installed.folder, manifest=installed.manifest, digest=installed.digest
@@ -138,21 +150,33 @@ class ModelHost:
             plan=self._plan_of(installed),
         )
 
-    def _plan_of(self, installed: Installed) -> ModelPlan:
-        """As it was qualified; with other threads than then, what was measured does not hold."""
-        plan = self._hosting.plan
-        measured = installed.plan
-        return measured if measured is not None and measured.threads == plan.threads else plan
+    def _plan_of(self, installed: Installed) -> ModelPlan | None:
+        """As it was qualified; None, and it is proved again, where it was not.
+
+        With other threads than then its times and stacks do not hold, but its memory does: as much
+        is held, and a run of one row takes no more than one of the largest stack did.
+        """
+        measured, threads = installed.plan, self._hosting.plan.threads
+        if measured is None or measured.memory is None:
+            return None
+        if measured.threads == threads:
+            return measured
+        return ModelPlan(
+            threads=threads,
+            arena=measured.arena,
+            prepack=measured.prepack,
+            optimize=measured.optimize,
+            memory=measured.memory,
+        )
 
     def _pipeline_source(self, bundle: Bundle, installed: Installed) -> Source:
         # Here, so that a device without pipelines does not load what runs them.
         from fogline_edge.serving.pipelines import load_bundled_pipeline
 
-        return ModelSource(
-            installed.name,
-            installed.version,
-            files=(installed.model,),
-            open_=lambda _: load_bundled_pipeline(
+        return _PipelineSource(
+            installed,
+            partial(
+                load_bundled_pipeline,
                 bundle,
                 installed.variant,
                 self._surroundings(),
@@ -160,7 +184,6 @@ class ModelHost:
                 version=installed.version,
                 generation=installed.generation,
             ),
-            plan=ModelPlan(),
         )
 
     def _surroundings(self) -> "Surroundings":
@@ -232,6 +255,21 @@ class HostedInstaller:
 
     def tick(self) -> None:
         self._installer.tick()
+
+
+class _PipelineSource:
+    """A pipeline as residency loads it: nothing is proved, and it holds no memory."""
+
+    need = Need(is_pipeline=True)
+
+    def __init__(self, installed: Installed, open_: Callable[[], ServedModel]) -> None:
+        self.name = installed.name
+        self.version = installed.version
+        self.stamp = installed.digest, installed.variant, installed.generation
+        self.open = open_
+
+    def prove(self) -> None:
+        pass
 
 
 class _Done:

@@ -12,6 +12,7 @@ from fogline_edge.serving.residency.room import (
     Bounds,
     Need,
     Resident,
+    Room,
     check_machine,
     make_room,
     order_of_leaving,
@@ -30,7 +31,7 @@ def resident(name: str, used: int, *, in_flight: int = 0, is_pinned: bool = Fals
 def leaving(residents: list[Resident], budget: int, most: int = 64, need: Need = NEED) -> list[str]:
     used = sum(r.held_bytes for r in residents)
     bounds = Bounds(budget_bytes=budget, max_loaded=most)
-    return [r.label for r in make_room(need, "m", residents, used, bounds)]
+    return [r.label for r in make_room(need, "m", residents, used, bounds).leaving]
 
 
 def test_nobody_leaves_where_there_is_room_or_no_budget() -> None:
@@ -52,11 +53,15 @@ def test_the_least_recently_used_leave_until_the_peak_fits() -> None:
 def test_room_is_kept_for_runs_but_no_model_is_refused_for_it() -> None:
     residents = (resident("a", 1), resident("b", 2))
     bounds = Bounds(budget_bytes=45 * MIB, max_loaded=9, reserve_bytes=10 * MIB)
-    assert [r.label for r in make_room(NEED, "m", residents, 20 * MIB, bounds)] == ["a"]
+    room = make_room(NEED, "m", residents, 20 * MIB, bounds)
+    assert (room.is_there, [r.label for r in room.leaving]) == (True, ["a"])
     tight = Bounds(budget_bytes=20 * MIB, max_loaded=9, reserve_bytes=15 * MIB)
-    assert [r.label for r in make_room(NEED, "m", residents, 20 * MIB, tight)] == ["a", "b"]
+    room = make_room(NEED, "m", residents, 20 * MIB, tight)
+    assert (room.is_there, [r.label for r in room.leaving]) == (False, ["a", "b"])
+    assert make_room(NEED, "m", (), 0, tight) == Room(is_there=True)
     # The process itself holds more than is accounted for.
-    assert [r.label for r in make_room(NEED, "m", residents, 29 * MIB, bounds)] == ["a", "b"]
+    room = make_room(NEED, "m", residents, 29 * MIB, bounds)
+    assert [r.label for r in room.leaving] == ["a", "b"]
 
 
 def test_the_idle_leave_before_those_with_requests_and_the_pinned_never() -> None:
@@ -98,10 +103,12 @@ def test_what_stays_and_the_load_fit_together_and_nobody_left_in_vain(
     used = sum(r.held_bytes for r in residents)
     pinned = [r for r in residents if r.is_pinned]
     try:
-        gone = make_room(need, "m", residents, used, bounds)
+        room = make_room(need, "m", residents, used, bounds)
     except Exhausted:
         assert len(pinned) >= most or sum(r.held_bytes for r in pinned) + peak > budget
         return
+    gone = room.leaving
+    assert room.is_there == (not gone)
     assert not any(r.is_pinned for r in gone)
     assert used - sum(r.held_bytes for r in gone) + peak <= budget
     assert len(residents) - len(gone) < most

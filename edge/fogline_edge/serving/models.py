@@ -268,11 +268,23 @@ class Models:
             self._rebuild()
 
     def note(self, name: str, version: int, state: VersionState, reason: str = "") -> None:
-        """As `know`, but nothing where the version is not known, or is in memory."""
+        """As `know`, but nothing where the version is not known, is in memory, or was unloaded.
+
+        What was unloaded stays so until it is revived, whatever comes of a load that went on.
+        """
         with self._lock:
             known = self._roster.get(name, version)
-            if known is not None and known.entry is None:
-                known.become(state, reason)
+            if known is None or known.entry is not None or known.state is VersionState.UNLOADED:
+                return
+            known.become(state, reason)
+            self._rebuild()
+
+    def revive(self, name: str, version: int) -> None:
+        """Forgets that a version was unloaded, or failed: it is loaded when it is asked for."""
+        with self._lock:
+            known = self._roster.get(name, version)
+            if known is not None and known.state in (VersionState.UNLOADED, VersionState.FAILED):
+                known.become(VersionState.ABSENT)
                 self._rebuild()
 
     def state_of(self, name: str, version: int) -> VersionState | None:

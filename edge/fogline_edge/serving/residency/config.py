@@ -47,16 +47,19 @@ class ResidencyConfig(Record, frozen=True, kw_only=True):
     reserve: Share = 0.06
     """Share of the budget that no load uses, for what nobody measured."""
     runs_at_once: Count = _cores()
-    """Runs that go on together: as much is kept for each as the hungriest version in memory takes,
-    if that is more than the reserve."""
+    """Runs that go on together: as much is kept for each as the hungriest version takes, in memory
+    or on its way in, if that is more than the reserve."""
     max_loaded: Count = 64
     """Versions in memory at once."""
     max_waiting: Count = 1024
     """Callers that wait for loads; one more is refused."""
+    max_waiting_each: Count = 256
+    """Of these, callers that wait for one version, so that one that loads slowly leaves places."""
     pinned: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     """`NAME` or `NAME@VERSION` of what never leaves memory to make room."""
     make_room_s: Seconds = 10.0
-    """How long a load waits for running requests of a version that is to make room."""
+    """How long a load waits for running requests of versions that are to make room; other loads
+    go on meanwhile."""
     retry_base_s: Seconds = 1.0
     """Until a load that failed is tried again; doubles up to `retry_cap_s`."""
     retry_cap_s: Seconds = 300.0

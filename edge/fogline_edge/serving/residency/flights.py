@@ -24,10 +24,13 @@ class _Failure:
 class Flights:
     """Safe to use from any thread. Callbacks run outside its lock."""
 
-    def __init__(self, *, clock: Clock, backoff: Backoff, max_waiting: int) -> None:
+    def __init__(
+        self, *, clock: Clock, backoff: Backoff, max_waiting: int, max_waiting_each: int
+    ) -> None:
         self._clock = clock
         self._backoff = backoff
         self._max_waiting = max_waiting
+        self._max_waiting_each = max_waiting_each
         self._lock = threading.Lock()
         self._flights: dict[Key, list[Then]] = {}
         self._failures: dict[Key, _Failure] = {}
@@ -90,9 +93,13 @@ class Flights:
             left = failure.until_s - self._clock.monotonic()
             if left > 0:
                 return type(failure.error)(f"{failure.error} (tried again in {left:.0f} s)")
+        label = f"model {key[0]}@{key[1]} is not in memory, and"
         if self._waiting >= self._max_waiting:
             return Exhausted(
-                f"model {key[0]}@{key[1]} is not in memory, and {self._max_waiting} requests wait "
-                "for loads already; try later"
+                f"{label} {self._max_waiting} requests wait for loads already; try later"
+            )
+        if len(self._flights.get(key, ())) >= self._max_waiting_each:
+            return Exhausted(
+                f"{label} {self._max_waiting_each} requests wait for its load already; try later"
             )
         return None

@@ -1,12 +1,23 @@
 """What the models in memory hold, as accounted and as the kernel sees it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from fogline.allocator import trim
 from fogline_edge.serving.memory import ProcessMemory
 from fogline_edge.serving.residency.room import Need, Resident
 from fogline_edge.serving.residency.source import Source
 from fogline_edge.serving.served import Entry, ServedModel
+
+
+class Stay(Enum):
+    """Where a version is between its load and its end; each move is `Keeper`'s."""
+
+    COMING = "opened; it answers when all that come with it are there"
+    ANSWERING = "its door is open"
+    MAKING_ROOM = "its door is closed, and opens again if its requests do not end in time"
+    LEAVING = "its door is closed for good"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -17,8 +28,16 @@ class Holding:
     held_bytes: int
     is_pinned: bool
     run_bytes: int = 0
+    is_pipeline: bool = False
+    stay: Stay = Stay.COMING
     entry: Entry | None = field(default=None)
-    """Set while it answers: a holding without one is on its way in or out."""
+    """None while it is coming."""
+    when_gone: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def in_flight(self) -> int:
+        """Behind a closed door it only falls."""
+        return 0 if self.entry is None else self.entry.in_flight
 
 
 class Holdings:
@@ -44,7 +63,9 @@ class Holdings:
         self.base_bytes = max(self.base_bytes, beside)
 
     def used_bytes(self) -> int:
-        """What models hold, by the larger count."""
+        """What models hold, by the larger count; what is held without a model is none's."""
+        if not self.models():
+            return 0
         return max(self.total_bytes, self._process.anonymous_bytes() - self.base_bytes)
 
     def roughly_used_bytes(self) -> int:
@@ -61,12 +82,16 @@ class Holdings:
         seen = self._process.anonymous_bytes() - before
         # Others run meanwhile, so no more is believed than the load was measured to take.
         most = need.peak_bytes or seen
-        held = max(need.held_bytes, min(seen, most))
+        held = 0 if need.is_pipeline else max(need.held_bytes, min(seen, most))
         holding = Holding(
-            served=served, held_bytes=held, is_pinned=is_pinned, run_bytes=need.run_bytes
+            served=served,
+            held_bytes=held,
+            is_pinned=is_pinned,
+            run_bytes=need.run_bytes,
+            is_pipeline=need.is_pipeline,
         )
         self._all.append(holding)
-        self.total_bytes += held
+        self.total_bytes += holding.held_bytes
         return holding
 
     def close(self, holding: Holding) -> None:
@@ -76,24 +101,37 @@ class Holdings:
         holding.served.runner.close()
         trim()
 
-    def residents(self) -> list[Resident]:
-        """All that answers now."""
-        return [
-            Resident(
-                label=h.served.label,
-                held_bytes=h.held_bytes,
-                used=h.entry.used,
-                in_flight=h.entry.in_flight,
-                is_pinned=h.is_pinned,
-                run_bytes=h.run_bytes,
-            )
-            for h in self._all
-            if h.entry is not None
-        ]
+    def models(self) -> list[Holding]:
+        """All that holds memory of its own."""
+        return [h for h in self._all if not h.is_pipeline]
 
-    def find(self, label: str) -> Holding | None:
-        """The holding that answers under this label."""
-        return next((h for h in self._all if h.entry and h.served.label == label), None)
+    def departing(self) -> list[Holding]:
+        """All whose door is closed."""
+        return [h for h in self._all if h.stay in (Stay.MAKING_ROOM, Stay.LEAVING)]
+
+    def making_room(self, name: str, version: int) -> Holding | None:
+        """What of this version has its door closed, and may open it again."""
+        for holding in self._all:
+            served = holding.served
+            if holding.stay is Stay.MAKING_ROOM and (served.name, served.version) == (
+                name,
+                version,
+            ):
+                return holding
+        return None
 
     def of(self, entry: Entry) -> Holding | None:
         return next((h for h in self._all if h.entry is entry), None)
+
+
+def resident(holding: Holding, uses: int) -> Resident:
+    """A holding as far as room is concerned; one that is coming was used at `uses`, just now."""
+    return Resident(
+        label=holding.served.label,
+        held_bytes=holding.held_bytes,
+        used=uses if holding.entry is None else holding.entry.used,
+        in_flight=holding.in_flight,
+        is_pinned=holding.is_pinned,
+        is_leaving=holding.stay in (Stay.MAKING_ROOM, Stay.LEAVING),
+        run_bytes=holding.run_bytes,
+    )

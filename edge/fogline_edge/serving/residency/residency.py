@@ -20,6 +20,7 @@ from fogline.clock import Clock, SystemClock
 from fogline.errors import Conflict, FoglineError, NotFound, Unavailable, internal_error
 from fogline_edge.serving.memory import Machine, ProcessMemory
 from fogline_edge.serving.models import Models
+from fogline_edge.serving.residency.arrival import Arrival, Done
 from fogline_edge.serving.residency.config import ResidencyConfig
 from fogline_edge.serving.residency.flights import Flights, Key
 from fogline_edge.serving.residency.holdings import Holding, Holdings
@@ -80,6 +81,7 @@ class Residency:
             clock=self._clock,
             backoff=Backoff(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s),
             max_waiting=settings.max_waiting,
+            max_waiting_each=settings.max_waiting_each,
         )
         self._lock = threading.Lock()
         self._sources: dict[Key, Source] = {}
@@ -149,7 +151,7 @@ class Residency:
             NotFound: there is no such model.
         """
         self._keys_of(name)
-        self._begin(then, self._loader, partial(self._unload, name, then))
+        self._change(name, then, partial(self._do, self._unload, name, then))
 
     def load(self, name: str, then: Then) -> None:
         """Brings all versions of a model into memory, also such as were unloaded or failed.
@@ -157,12 +159,8 @@ class Residency:
         Raises:
             NotFound: there is no such model.
         """
-        keys = self._keys_of(name)
-        landing = _All(len(keys), then)
-        for key in keys:
-            self._flights.forgive(key)
-            self._models.note(*key, VersionState.ABSENT)
-            self.demand(*key, landing.one)
+        self._keys_of(name)
+        self._change(name, then, partial(self._do, self._load_all, name, then))
 
     def demand(self, name: str, version: int, then: Then) -> None:
         """Brings one version into memory; those that ask meanwhile wait for the same load.
@@ -177,13 +175,14 @@ class Residency:
         key = name, version
         if not self._flights.board(key, then):
             return
-        source = self._wanted(key)
-        if source is None:
-            return
+        with self._lock:
+            source = self._sources.get(key)
         self._models.note(*key, VersionState.LOADING)
-        worker = self._prover if source.need is None else self._loader
-        task = self._prove if source.need is None else self._load
-        if not worker.post(partial(task, key)):
+        # What is not there any more is told by the thread too: those that are told look again, and
+        # would come back here before it is known that there is nothing.
+        is_proved = source is None or source.need is not None
+        worker = self._loader if is_proved else self._prover
+        if not worker.post(partial(self._load if is_proved else self._prove, key)):
             self._flights.close()
 
     # ----------------------------------------------------------- the machine
@@ -236,6 +235,7 @@ class Residency:
         """Ends both threads, and tells all that wait; what is in memory stays there."""
         self._prover.close(_CLOSE_S)
         self._loader.close(_CLOSE_S)
+        self._keeper.close()
         self._flights.close()
 
     # -------------------------------------------------- on the proving thread
@@ -254,14 +254,16 @@ class Residency:
     def _prove_all(
         self, name: str, sources: Sequence[Source], then: Then, active: int | None
     ) -> None:
+        kept = [self._known(source) for source in sources]
         try:
-            for source in sources:
-                if source.need is None and not self._is_there(source):
+            for source in kept:
+                if source.need is None:
                     source.prove()
         except Exception as e:  # as above
             then(_told(e, (name, source.version)))
             return
-        self._begin(then, self._loader, partial(self._replace, name, sources, then, active))
+        done = partial(self._replaced, name, kept, then, active)
+        self._change(name, then, done, partial(self._missing, kept))
 
     # -------------------------------------------------- on the loading thread
 
@@ -269,18 +271,27 @@ class Residency:
         source = self._wanted(key)
         if source is None:
             return
-        if self._models.state_of(*key) is not VersionState.READY:
-            try:
-                holding = self._keeper.open(source)
-            except NoRoomNow as e:  # nothing against the version: whoever asks next may be luckier
-                self._models.note(*key, VersionState.ABSENT, str(e))
-                self._flights.land(key, e)
-                return
-            except Exception as e:  # as above
-                self._failed(key, _told(e, key))
-                return
+        if source.need is None:  # another took its place meanwhile, of which nothing is known yet
+            self._prover.post(partial(self._prove, key))
+            return
+        arrival = Arrival(
+            name=key[0],
+            begin=lambda: (source,),
+            done=partial(self._loaded, key),
+            is_there=partial(self._is_ready, key),
+        )
+        self._keeper.bring(arrival)
+
+    def _loaded(self, key: Key, opened: Sequence[Holding], error: Exception | None) -> None:
+        for holding in opened:
             self._keeper.put(holding)
-        self._flights.land(key, None)
+        if error is None:
+            self._flights.land(key, None)
+        elif isinstance(error, NoRoomNow | Unavailable):  # whoever asks next may be luckier
+            self._models.note(*key, VersionState.ABSENT, str(error))
+            self._flights.land(key, error)
+        else:
+            self._failed(key, _told(error, key))
 
     def _failed(self, key: Key, error: FoglineError) -> None:
         self._failed_loads += 1
@@ -288,44 +299,80 @@ class Residency:
         self._models.note(*key, VersionState.FAILED, str(error))
         self._flights.fail(key, error)
 
-    def _replace(
-        self, name: str, sources: Sequence[Source], then: Then, active: int | None
+    def _replaced(
+        self,
+        name: str,
+        sources: Sequence[Source],
+        then: Then,
+        active: int | None,
+        opened: Sequence[Holding],
+        error: Exception | None,
     ) -> None:
-        new = [s for s in sources if not self._is_there(s)]
-        opened: list[Holding] = []
-        try:
-            for source in new:
-                opened.append(self._keeper.open(source))
-        except Exception as e:  # as above
-            for holding in opened:
-                self._keeper.abandon(holding)
+        if error is not None:
             self._failed_loads += 1
-            then(_told(e, (name, source.version)))
+            then(_told(error, (name, sources[0].version if sources else 0)))
             return
         with self._lock:
-            former = {k for k in self._sources if k[0] == name}
-            self._sources.update({_key(s): s for s in sources})
-            gone = former - {_key(s) for s in sources}
-            for key in gone:
-                del self._sources[key]
+            gone = {k for k in self._sources if k[0] == name} - {_key(s) for s in sources}
+            changed = {_key(s): s for s in sources if self._sources.get(_key(s)) is not s}
+            self._sources.update(changed)
         for holding in opened:
-            self._flights.forgive((name, holding.served.version))
             self._keeper.put(holding)
+        there = {h.served.version for h in opened}
+        for source in sources:
+            self._flights.forgive(_key(source))
+            if source.version not in there:
+                self._note_absent(source, is_changed=_key(source) in changed)
         if active is not None:
             self._models.activate(name, active)
         landing = _All(len(gone), then) if gone and not sources else None
         for key in gone:
             left = None if landing is None else partial(landing.one, None)
-            self._keeper.leave(self._models.forget(*key), left)
+            self._keeper.leave(*key, self._models.forget(*key), left)
+        with self._lock:  # last: whoever finds a version in the table finds where it comes from
+            for key in gone:
+                del self._sources[key]
         if landing is None:
             then(None)
+
+    def _note_absent(self, source: Source, *, is_changed: bool) -> None:
+        """A version that is wanted and was not opened: it is there, or made room for the others."""
+        key = _key(source)
+        if self._models.state_of(*key) is None:
+            self._models.know(*key, VersionState.ABSENT)
+        elif is_changed or not self._is_ready(key):
+            self._keeper.leave(*key, self._models.shut(*key, VersionState.ABSENT))
 
     def _unload(self, name: str, then: Then) -> None:
         keys = self._keys_of(name)
         landing = _All(len(keys), then)
         for key in keys:
             entry = self._models.shut(*key, VersionState.UNLOADED)
-            self._keeper.leave(entry, partial(landing.one, None))
+            self._keeper.leave(*key, entry, partial(landing.one, None))
+
+    def _load_all(self, name: str, then: Then) -> None:
+        keys = self._keys_of(name)
+        landing = _All(len(keys), then)
+        for key in keys:
+            self._flights.forgive(key)
+            self._models.revive(*key)
+            self.demand(*key, landing.one)
+
+    def _do(
+        self,
+        task: Callable[[str, Then], None],
+        name: str,
+        then: Then,
+        _: Sequence[Holding],
+        error: Exception | None,
+    ) -> None:
+        """A change of a model that opens nothing by itself."""
+        try:
+            if error is not None:
+                raise error
+            task(name, then)
+        except Exception as e:  # as above
+            then(_told(e, (name, 0)))
 
     def _relieve(self) -> None:
         """Idle versions leave until what is left is within the budget and the ceiling."""
@@ -353,12 +400,20 @@ class Residency:
             return None
         return source
 
-    def _is_there(self, source: Source) -> bool:
-        """Whether a version of the same content is in memory."""
+    def _known(self, source: Source) -> Source:
+        """What is known of the same content, with what its proof found; else this one."""
         with self._lock:
             there = self._sources.get(_key(source))
-        is_ready = self._models.state_of(*_key(source)) is VersionState.READY
-        return is_ready and there is not None and there.stamp == source.stamp
+        return source if there is None or there.stamp != source.stamp else there
+
+    def _missing(self, sources: Sequence[Source]) -> list[Source]:
+        """Those that are not in memory as they are."""
+        with self._lock:
+            there = [s for s in sources if self._sources.get(_key(s)) is s]
+        return [s for s in sources if s not in there or not self._is_ready(_key(s))]
+
+    def _is_ready(self, key: Key) -> bool:
+        return self._models.state_of(*key) is VersionState.READY
 
     def _keys_of(self, name: str) -> list[Key]:
         with self._lock:
@@ -367,9 +422,21 @@ class Residency:
             raise NotFound(f"there is no model {name[:80]!r}")
         return keys
 
+    def _change(
+        self,
+        name: str,
+        then: Then,
+        done: Done,
+        begin: Callable[[], Sequence[Source]] = tuple,
+    ) -> None:
+        """Has a model changed after all that was asked of it before."""
+        arrival = Arrival(name=name, begin=begin, done=done)
+        self._begin(then, self._loader, partial(self._keeper.bring, arrival))
+
     def _begin(self, then: Then, worker: Worker, task: Callable[[], None]) -> None:
-        if not worker.post(task):
-            then(Unavailable("the server is stopping"))
+        stopping = partial(then, Unavailable("the server is stopping"))
+        if not worker.post(task, stopping):
+            stopping()
 
 
 class _All:

@@ -1,6 +1,6 @@
 """Which versions leave memory so that another finds room: a pure decision."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fogline.errors import Exhausted
@@ -21,6 +21,8 @@ class Need:
     """Most at once while it is loaded; at least `held_bytes`."""
     run_bytes: int = 0
     """What one run takes beside, and gives back."""
+    is_pipeline: bool = False
+    """It holds nothing and takes no place: its components are models like any others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Resident:
     """When it was last asked for: larger is later."""
     in_flight: int = 0
     is_pinned: bool = False
+    is_leaving: bool = False
+    """Its door is closed, and it goes when its last request has ended."""
     run_bytes: int = 0
 
 
@@ -45,12 +49,25 @@ class Bounds:
     """Of the budget, for runs that go on meanwhile: no model is refused for it."""
 
 
-def make_room(
-    need: Need, label: str, residents: Sequence[Resident], used_bytes: int, bounds: Bounds
-) -> tuple[Resident, ...]:
-    """Who leaves, in this order, so that `need` fits; empty where there is room.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Whether a version finds room now, and who is to leave for it."""
 
-    Idle versions go before those with running requests, and the least recently used first.
+    is_there: bool
+    """It would stay within the bounds now, if nothing is kept in reserve."""
+    leaving: tuple[Resident, ...] = ()
+    """Who has to be gone before, in this order; nobody where there is room, or nobody may leave."""
+
+
+def make_room(
+    need: Need,
+    label: str,
+    residents: Sequence[Resident],
+    used_bytes: int,
+    bounds: Bounds,
+    passed: Collection[Resident] = (),
+) -> Room:
+    """Who leaves so that `need` fits, and the reserve stays free.
 
     Args:
         need: Of the version to load.
@@ -58,29 +75,30 @@ def make_room(
         residents: What is in memory.
         used_bytes: What models hold now; may be more than the residents' sum.
         bounds: What they may hold.
+        passed: Who is not to be asked.
 
     Raises:
         Exhausted: it would not fit if everything left that may; with the numbers.
     """
-    stay = [r for r in residents if r.is_pinned]
-    _check_fits(need, label, stay, bounds)
-    leaving: list[Resident] = []
-    most = bounds.budget_bytes - bounds.reserve_bytes
-    over = used_bytes + need.peak_bytes - most if bounds.budget_bytes else 0
+    _check_fits(need, label, [r for r in residents if r.is_pinned and not r.is_leaving], bounds)
+    over = used_bytes + need.peak_bytes - bounds.budget_bytes if bounds.budget_bytes else 0
     too_many = len(residents) + 1 - bounds.max_loaded
-    for one in order_of_leaving(residents):
+    is_there = over <= 0 and too_many <= 0
+    over += bounds.reserve_bytes if bounds.budget_bytes else 0
+    leaving: list[Resident] = []
+    for one in order_of_leaving(r for r in residents if r not in passed):
         if over <= 0 and too_many <= 0:
             break
         leaving.append(one)
         over -= one.held_bytes
         too_many -= 1
-    return tuple(leaving)
+    return Room(is_there=is_there, leaving=tuple(leaving))
 
 
 def order_of_leaving(residents: Iterable[Resident]) -> list[Resident]:
-    """All that may leave: idle ones first, then by when they were last asked for."""
-    free = (r for r in residents if not r.is_pinned)
-    return sorted(free, key=lambda r: (r.in_flight > 0, r.used))
+    """Those that leave already, then idle ones, each by when they were last asked for."""
+    free = (r for r in residents if r.is_leaving or not r.is_pinned)
+    return sorted(free, key=lambda r: (not r.is_leaving, r.in_flight > 0, r.used))
 
 
 def check_machine(need: Need, label: str, reading: Reading, keep_free: float) -> None:
@@ -105,6 +123,30 @@ def check_machine(need: Need, label: str, reading: Reading, keep_free: float) ->
                 f"loaded, and {whose} has {_mib(free)} of {_mib(total)} free, of which "
                 f"{keep_free:.0%} are kept"
             )
+
+
+def no_room_now(
+    need: Need,
+    label: str,
+    residents: Iterable[Resident],
+    used_bytes: int,
+    bounds: Bounds,
+    waited_s: float,
+) -> NoRoomNow:
+    """Why a version that waited for room so long found none; arguments as `make_room`'s."""
+    there = list(residents)
+    who = ", ".join(
+        f"{r.label} is to make room and has {r.in_flight} requests that did not end"
+        for r in order_of_leaving(there)[:8]
+    )
+    held = f"models hold {_mib(used_bytes)}"
+    if bounds.budget_bytes:
+        held += f" of the {_mib(bounds.budget_bytes)} that they may"
+    return NoRoomNow(
+        f"{label} cannot be loaded now: {who or 'no model can leave'} within {waited_s:.0f} s; it "
+        f"takes {_mib(need.peak_bytes)} while it is loaded, {held}, and {len(there)} of at most "
+        f"{bounds.max_loaded} versions are in memory; try later"
+    )
 
 
 def _check_fits(need: Need, label: str, pinned: Sequence[Resident], bounds: Bounds) -> None:
