@@ -9,6 +9,7 @@ from fogline_edge.serving.access import AccessConfig
 from fogline_edge.serving.front.config import FrontConfig
 from fogline_edge.serving.processors import affinity
 from fogline_edge.serving.residency.config import ResidencyConfig
+from fogline_edge.serving.shadows import ShadowConfig
 from fogline_edge.serving.shared_memory import SharedMemoryConfig
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -43,6 +44,8 @@ class ServingConfig(Record, frozen=True, kw_only=True):
     with Python's own 5 ms, a busy event loop starves them."""
     residency: ResidencyConfig = ResidencyConfig()
     """Which models are in memory."""
+    shadow: ShadowConfig = ShadowConfig()
+    """What versions in the shadow may take."""
     run_timeout_s: Seconds = 60.0
     """Longest wait and run together of one request; a caller's own deadline can be shorter."""
     load_memory_bytes: Annotated[int, Meta(ge=1)] = 4 * 2**30

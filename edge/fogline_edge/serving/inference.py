@@ -50,7 +50,14 @@ class Inference:
         self._config = config
         self._sharing = sharing
         self._scheduler = Scheduler(self._complete, clock=clock, config=config)
-        self._shadows = Shadows(models, shadowed)
+        self._shadows = Shadows(
+            models,
+            shadowed,
+            statistics,
+            has_room=lambda: self._scheduler.has_room,
+            clock=clock,
+            config=config.shadow,
+        )
         self._making = threading.Lock()
         """Held while a version's codec is made."""
         self._answered: deque[_Answered] = deque()

@@ -83,6 +83,12 @@ def _of_requests(versions: Sequence[VersionStatistics]) -> Iterator[Family]:
         versions,
         lambda v: v.runs,
     )
+    yield _counter(
+        "fogline_unshadowed_requests_total",
+        "Requests that a version in the shadow should have got too, and did not.",
+        versions,
+        lambda v: v.unshadowed,
+    )
     yield Family(
         "fogline_stack_rows",
         "histogram",

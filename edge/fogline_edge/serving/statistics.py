@@ -62,6 +62,8 @@ class VersionStatistics:
     """By gRPC status."""
     latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_US) + 1))
     """Answered requests by the time that they took, in `LATENCY_BOUNDS_US`."""
+    unshadowed: int = 0
+    """Requests that another version in the shadow should have got too, and did not."""
 
 
 MAX_STACK_SIZES = 256
@@ -75,11 +77,11 @@ class _Tally:
 
     __slots__ = (
         "answered", "encode_s", "failed", "failed_s", "failures", "infer_s", "join_s", "last",
-        "latency", "queue_s", "rows", "runs", "stacks", "success_s",
+        "latency", "queue_s", "rows", "runs", "stacks", "success_s", "unshadowed",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.rows = self.runs = self.answered = self.failed = 0
+        self.rows = self.runs = self.answered = self.failed = self.unshadowed = 0
         self.last = 0.0
         self.success_s = self.failed_s = 0.0
         self.queue_s = self.join_s = self.infer_s = self.encode_s = 0.0
@@ -166,6 +168,11 @@ class Statistics:
             tally.last = self._clock.monotonic()
             tally.fail(status, 1)
 
+    def leave_unshadowed(self, name: str, version: int, requests: int) -> None:
+        """Counts answered requests that were left out of shadow traffic."""
+        with self._lock:
+            self._of(name, version).unshadowed += requests
+
     def snapshot(self, name: str = "") -> Sequence[VersionStatistics]:
         """What there is now, by name and version; of one model alone if it is named."""
         now_ms = self._clock.now().timestamp() * 1e3 - self._clock.monotonic() * 1e3
@@ -202,4 +209,5 @@ def _told(key: tuple[str, int], tally: _Tally, began_ms: float) -> VersionStatis
         stacks={n: StackCounts(int(runs), int(s * 1e9)) for n, (runs, s) in tally.stacks.items()},
         failures=dict(tally.failures),
         latency=list(tally.latency),
+        unshadowed=tally.unshadowed,
     )
