@@ -87,6 +87,13 @@ def save_two_inputs(path: Path) -> Path:
     return save_graph(path, nodes, inputs, outputs)
 
 
+def save_wide(path: Path, columns: int) -> Path:
+    """`y` = each row of `x` (FP32 [-1, 1]) as often as there are columns: a long answer."""
+    ones = helper.make_tensor("ones", TensorProto.FLOAT, [1, columns], np.ones(columns, np.float32))
+    sides = [tensor("x", "FP32", (None, 1))], [tensor("y", "FP32", (None, columns))]
+    return save_graph(path, [helper.make_node("Mul", ["x", "ones"], ["y"])], *sides, [ones])
+
+
 def save_gather(path: Path) -> Path:
     """`y = x[i]`, which fails in the node `pick` where `i` points beyond `x`."""
     node = helper.make_node("Gather", ["x", "i"], ["y"], name="pick")
