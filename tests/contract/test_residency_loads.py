@@ -101,6 +101,22 @@ def test_how_many_wait_is_bounded(made: Make, path: Path) -> None:
     assert demanded(models, "m") is None
 
 
+def test_those_that_wait_for_one_version_leave_places_for_others(made: Make, path: Path) -> None:
+    models, residency = made(max_waiting=8, max_waiting_each=2)
+    gate = threading.Event()
+    source = FileSource(path, "m")
+    source.before_open = gate.wait
+    residency.offer([source, FileSource(path, "n")])
+    waiting = [Answer() for _ in range(3)]
+    for answer in waiting:
+        models.demand("m", "", answer)
+    assert "model m@1 is not in memory, and 2 requests wait for its load" in str(waiting[2].error)
+    other = Answer()
+    models.demand("n", "", other)
+    gate.set()
+    assert [a.wait() for a in (*waiting[:2], other)] == [None] * 3
+
+
 def test_the_least_recently_used_leaves_before_another_is_loaded(made: Make, path: Path) -> None:
     models, residency = made(max_loaded=2)
     a, b, c = (FileSource(path, name) for name in "abc")

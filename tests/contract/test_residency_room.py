@@ -232,6 +232,22 @@ def test_changes_of_one_model_happen_in_the_order_in_which_they_were_asked_for(m
     assert bench.loaded[-1] == "m3"
 
 
+def test_a_version_that_is_asked_for_while_it_is_dropped_does_not_come_back(made: Make) -> None:
+    bench = made(make_room_s=30.0)
+    old = bench.source("m", 30)
+    bench.residency.offer([old, bench.source("busy", 60)])
+    entry = bench.use("busy")
+    replaced = bench.replace("m", bench.source("m", 60, 2))
+    assert wait_until(lambda: "busy1" not in bench.loaded, timeout_s=10)
+    waiting = Answer()
+    bench.models.demand("m", "1", waiting)  # there is room for this one, but not its turn
+    entry.release()
+    assert (replaced.wait(), waiting.wait()) == (None, None)
+    assert old.opened == 0
+    assert bench.models.versions("m") == [2]
+    assert bench.loaded == ["m2"]
+
+
 def test_what_waits_for_room_is_told_when_the_server_stops(made: Make) -> None:
     bench = made(make_room_s=30.0)
     bench.offer(busy=60, m=60)

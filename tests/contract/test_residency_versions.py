@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from fogline.clock import wait_until
-from fogline.errors import InvalidInput, NotFound
+from fogline.errors import FoglineError, InvalidInput, NotFound
 from fogline_edge.serving.models import Models, NotLoaded
 from fogline_edge.serving.residency import Residency
+from fogline_edge.serving.served import Entry, ServedModel
+from fogline_edge.serving.versions import VersionState
 from tests import models as makers
 from tests.residents import Answer, FileSource, demanded
 
@@ -270,3 +272,152 @@ def test_what_came_another_way_is_closed_when_it_is_replaced(
     assert entry.served.runner.run(X)["y"][0, 0] == 1
     entry.release()
     assert wait_until(lambda: is_closed(served.runner), timeout_s=10)
+
+
+def test_an_unloaded_model_stays_so_though_a_proof_that_went_on_fails(
+    models: Models, residency: Residency, source: Source
+) -> None:
+    began, gate = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        began.set()
+        gate.wait()
+        raise InvalidInput("not provable")
+
+    unproved = source(1)
+    unproved.need, unproved.before_prove = None, fail
+    residency.offer([unproved])
+    waiting, unloaded, late = Answer(), Answer(), Answer()
+    models.demand("m", "", waiting)
+    assert began.wait(10)
+    residency.unload("m", unloaded)
+    assert unloaded.wait() is None
+    gate.set()
+    assert waiting.wait() is not None
+    assert [(s.state, s.reason) for s in models.index()] == [("UNAVAILABLE", "unloaded")]
+    with pytest.raises(NotFound):
+        models.acquire("m", "1")
+    models.demand("m", "1", late)
+    assert isinstance(late.wait(), NotFound)
+    unproved.before_prove = lambda: None
+    loaded = Answer()
+    residency.load("m", loaded)
+    assert loaded.wait() is None
+    assert ask(models) == 1
+
+
+def test_an_unload_while_a_proof_goes_on_keeps_the_version_out(
+    models: Models, residency: Residency, source: Source
+) -> None:
+    began, gate = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        began.set()
+        gate.wait()
+
+    unproved = source(1)
+    unproved.need, unproved.before_prove = None, wait
+    residency.offer([unproved])
+    waiting, unloaded = Answer(), Answer()
+    models.demand("m", "", waiting)
+    assert began.wait(10)
+    residency.unload("m", unloaded)
+    assert unloaded.wait() is None
+    gate.set()
+    assert isinstance(waiting.wait(), NotFound)
+    assert unproved.opened == 0
+    assert models.index()[0].reason == "unloaded"
+
+
+def test_a_load_that_is_asked_for_after_an_unload_comes_after_it(
+    models: Models, residency: Residency, source: Source
+) -> None:
+    replaced(residency, source(1))
+    for _ in range(20):
+        unloaded, loaded = Answer(), Answer()
+        residency.unload("m", unloaded)
+        residency.load("m", loaded)
+        assert (unloaded.wait(), loaded.wait()) == (None, None)
+        assert ask(models) == 1
+
+
+def test_an_unchanged_model_that_left_memory_is_not_proved_again(
+    models: Models, residency: Residency, source: Source
+) -> None:
+    first = source(1)
+    first.need = None
+    assert replaced(residency, first).error is None
+    assert (first.proved, first.opened) == (1, 1)
+    unloaded = Answer()
+    residency.unload("m", unloaded)
+    assert unloaded.wait() is None
+    again, second = source(1), source(2)
+    again.need = second.need = None
+    assert replaced(residency, again, second).error is None
+    assert (first.proved, first.opened, again.proved, again.opened) == (1, 2, 0, 0)
+    assert second.proved == 1
+    assert (ask(models, "1"), ask(models)) == (1, 2)
+
+
+class AskedModels(Models):
+    """Calls `between` before and after each step of a change, as requests come between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.between: Callable[[], None] = lambda: None
+
+    def put(self, served: ServedModel) -> tuple[Entry, Entry | None]:
+        self.between()
+        try:
+            return super().put(served)
+        finally:
+            self.between()
+
+    def forget(self, name: str, version: int) -> Entry | None:
+        self.between()
+        try:
+            return super().forget(name, version)
+        finally:
+            self.between()
+
+
+@pytest.mark.parametrize("new", [1, 3])
+def test_requests_within_a_swap_whose_old_version_has_left_get_the_new_one(
+    source: Source, new: int
+) -> None:
+    models = AskedModels()
+    residency = Residency(models)
+    residency.offer([source(2)])
+    assert demanded(models, "m") is None
+    models.activate("m", 2)
+    answers: list[float] = []
+    errors: list[FoglineError] = []
+    asked = 0
+
+    def request(error: FoglineError | None = None) -> None:
+        """As a server does: looks, has it loaded, and looks again when it is told to."""
+        if error is not None:
+            errors.append(error)
+            return
+        try:
+            answers.append(ask(models))
+        except NotLoaded:
+            models.demand("m", "", request)
+
+    def between() -> None:
+        nonlocal asked
+        asked += 1
+        request()
+
+    entry = models.shut("m", 2, VersionState.ABSENT)  # it made room for another
+    models.between = between
+    assert replaced(residency, source(new), active=new).error is None
+    models.between = lambda: None
+    assert wait_until(lambda: len(answers) + len(errors) == asked, timeout_s=10)
+    assert asked == 4
+    assert errors == []
+    assert set(answers) <= {2, new}
+    assert ask(models) == new
+    residency.close()
+    assert entry is not None
+    entry.served.runner.close()

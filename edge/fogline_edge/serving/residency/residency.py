@@ -247,7 +247,7 @@ class Residency:
         try:
             source.prove()
         except Exception as e:  # a task boundary: those that wait must be told
-            self._failed(key, _told(e, key))
+            self._loader.post(partial(self._not_proved, key, source, _told(e, key)))
             return
         self._loader.post(partial(self._load, key))
 
@@ -267,20 +267,30 @@ class Residency:
 
     # -------------------------------------------------- on the loading thread
 
+    def _not_proved(self, key: Key, source: Source, error: FoglineError) -> None:
+        """Says so of what was looked at, if that is still what is wanted."""
+        wanted = self._wanted(key)
+        if wanted is source:
+            self._failed(key, error)
+        elif wanted is not None:
+            self._load(key)
+
     def _load(self, key: Key) -> None:
-        source = self._wanted(key)
-        if source is None:
-            return
-        if source.need is None:  # another took its place meanwhile, of which nothing is known yet
-            self._prover.post(partial(self._prove, key))
-            return
         arrival = Arrival(
             name=key[0],
-            begin=lambda: (source,),
+            begin=partial(self._proved, key),
             done=partial(self._loaded, key),
             is_there=partial(self._is_ready, key),
         )
         self._keeper.bring(arrival)
+
+    def _proved(self, key: Key) -> Sequence[Source]:
+        """What a load is to open; nothing where another took its place that needs a proof.
+
+        Those that wait are told to look again then, and have that one proved.
+        """
+        source = self._wanted(key)
+        return () if source is None or source.need is None else (source,)
 
     def _loaded(self, key: Key, opened: Sequence[Holding], error: Exception | None) -> None:
         for holding in opened:
