@@ -192,3 +192,63 @@ def save_mean_when_long(path: Path, length: int = 40) -> Path:
     ]
     sides = [tensor("x", "FP32", ("n", "m"))], [tensor("y", "FP32", ("n", "m"))]
     return save_graph(path, nodes, *sides, constants)
+
+
+def save_near_tie(path: Path, shape: tuple[int, ...]) -> Path:
+    """Two scores a row: one half, and less than that for one row, more for several, by 5e-7."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], end=1),
+        helper.make_node("Cast", ["s"], ["rows"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["rows", "step"], ["up"]),
+        helper.make_node("Add", ["up", "lowest"], ["second"]),
+        helper.make_node("ReduceMean", ["x", "columns"], ["m"], keepdims=1),
+        helper.make_node("Mul", ["m", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "half"], ["a"]),
+        helper.make_node("Add", ["nothing", "second"], ["b"]),
+        helper.make_node("Concat", ["a", "b"], ["scores"], axis=1),
+        helper.make_node("Reshape", ["scores", "form"], ["y"]),
+    ]
+    numbers = (("step", 5e-7), ("lowest", 0.5 - 7.5e-7), ("zero", 0.0), ("half", 0.5))
+    constants = [
+        *(numpy_helper.from_array(np.array(v, np.float32), n) for n, v in numbers),
+        numpy_helper.from_array(np.array([1], np.int64), "columns"),
+        numpy_helper.from_array(np.array(shape, np.int64), "form"),
+    ]
+    sides = [tensor("x", "FP32", ("n", WIDTH))], [tensor("y", "FP32", ("n", *shape[1:]))]
+    return save_graph(path, nodes, *sides, constants)
+
+
+def save_size_of_batch(path: Path, datatype: str) -> Path:
+    """`y` [n, 8]: in how many rows each number came."""
+    to = {"INT32": TensorProto.INT32, "BYTES": TensorProto.STRING}[datatype]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], end=1),
+        helper.make_node("Cast", ["s"], ["rows"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "rows"], ["counts"]),
+        helper.make_node("Cast", ["counts"], ["y"], to=to),
+    ]
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
+    sides = [tensor("x", "FP32", ("n", WIDTH))], [tensor("y", datatype, ("n", WIDTH))]
+    return save_graph(path, nodes, *sides, [zero])
+
+
+def save_scalar_when_long(path: Path, length: int = 40) -> Path:
+    """`y` is the mean of all where rows are longer than `length`, and else `x`."""
+    branches = [
+        helper.make_graph([node], name, [], [helper.make_tensor_value_info(out, 1, None)])
+        for name, out, node in (
+            ("long", "mean", helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0)),
+            ("short", "same", helper.make_node("Identity", ["x"], ["same"])),
+        )
+    ]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], start=1),
+        helper.make_node("Greater", ["s", "length"], ["is_long"]),
+        helper.make_node(
+            "If", ["is_long"], ["y"], then_branch=branches[0], else_branch=branches[1]
+        ),
+    ]
+    bound = numpy_helper.from_array(np.array([length], np.int64), "length")
+    sides = [tensor("x", "FP32", ("n", None))], [helper.make_tensor_value_info("y", 1, None)]
+    return save_graph(path, nodes, *sides, [bound])

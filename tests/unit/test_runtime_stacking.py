@@ -128,6 +128,35 @@ def test_stacks_of_other_forms_are_tried_too(tmp_path: Path) -> None:
     assert "rows of {'x': [64]}" in report.reason
 
 
+@pytest.mark.parametrize("shape", [(-1, 2), (-1, 1, 2), (-1, 2, 1), (-1, 2, 1, 1)])
+def test_a_label_that_flips_within_rounding_is_another_answer(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    """Classes are the last dimension, or the second of an image."""
+    report = proved(stackable.save_near_tie(tmp_path / "m.onnx", shape), UNKNOWN)
+    assert report.max_rows == 1
+    assert report.reason.endswith("output 'y' has its largest score elsewhere"), report.reason
+
+
+@pytest.mark.parametrize("datatype", ["INT32", "BYTES"])
+def test_whole_numbers_and_text_are_the_same_or_not_at_all(tmp_path: Path, datatype: str) -> None:
+    report = proved(stackable.save_size_of_batch(tmp_path / "m.onnx", datatype), UNKNOWN)
+    assert report.max_rows == 1
+    assert "output 'y' is further off than rounding explains" in report.reason
+
+
+def test_answers_that_cannot_be_put_together_are_a_reason_against_stacks(tmp_path: Path) -> None:
+    path = stackable.save_scalar_when_long(tmp_path / "m.onnx")
+    session = Session.open(path, ModelPlan())
+    short = Rows({"x": np.eye(16, 8, dtype=np.float32)}, 16, "golden")
+    long = Rows({"x": np.eye(16, 48, dtype=np.float32)}, 16, "golden")
+    assert prove_stacking(session, short, verdict=UNKNOWN, max_us=1e6).max_rows > 1
+    for rows, others in ((short, (long,)), (long, ())):
+        report = prove_stacking(session, rows, verdict=UNKNOWN, max_us=1e6, others=others)
+        assert report.max_rows == 1
+        assert "answers to single rows differ in shape, or have no rows" in report.reason
+
+
 def test_cases_of_several_forms_give_rows_of_each(tmp_path: Path) -> None:
     path = models.save_identity(tmp_path / "m.onnx", shape=(None, None))
     session = Session.open(path, ModelPlan())

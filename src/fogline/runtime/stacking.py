@@ -1,9 +1,9 @@
 """May requests be run together? Proved on different rows, never assumed.
 
 Each row of a stack is compared with its own answer alone, at every size up to the largest that is
-used, under the session's own options: equal where `|difference| <= 1e-6 + 1e-5 |y|`, and neither a
-label nor the largest column is another. A stack that does not gain is not used, and one that takes
-too long neither.
+used, under the session's own options: equal where `|difference| <= 1e-6 + 1e-5 |y|`; whole numbers
+and text are the same, and so is the place of the largest score of each row, pixel or token. A stack
+that does not gain is not used, and one that takes too long neither.
 """
 
 import time
@@ -16,7 +16,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from fogline.bundle import Tolerance
-from fogline.errors import FoglineError
+from fogline.errors import FoglineError, Unsupported
 from fogline.records import Record
 from fogline.runtime.golden import element_errors
 from fogline.runtime.measure import Effort, fastest_us
@@ -65,14 +65,23 @@ class _Alone:
     deadline_s: float
     answers: list[dict[str, Array]] = field(default_factory=list)
 
-    def expected(self, start: int, count: int) -> dict[str, Array]:
-        """Answers to the rows of `rows.take(start, count)`, as a stack of them should be."""
-        wanted = [(start + i) % self.rows.count for i in range(count)]
-        while len(self.answers) <= max(wanted):
+    def answer(self, row: int) -> dict[str, Array]:
+        while len(self.answers) <= row:
             one = self.rows.take(len(self.answers), 1)
             self.answers.append(self.session.run(one, deadline_s=self.deadline_s))
-        names = self.answers[0]
-        return {n: np.concatenate([self.answers[i][n] for i in wanted]) for n in names}
+        return self.answers[row]
+
+    def expected(self, start: int, count: int) -> dict[str, Array]:
+        """Answers to the rows of `rows.take(start, count)`, as a stack of them should be.
+
+        Raises:
+            Unsupported: they cannot be put together: scalars, or of different shapes.
+        """
+        each = [self.answer((start + i) % self.rows.count) for i in range(count)]
+        try:
+            return {n: np.concatenate([a[n] for a in each]) for n in each[0]}
+        except ValueError:
+            raise Unsupported("answers to single rows differ in shape, or have no rows") from None
 
 
 def prove_stacking(
@@ -159,10 +168,7 @@ def _proved(
     worst, proved, start = 0.0, 1, 0
     for size in range(2, best + 1):
         given = alone.rows.take(start, size)
-        try:
-            expected = alone.expected(start, size)
-        except ValueError:  # of numpy: what cannot be put together
-            return _no(known, "answers to single rows differ in shape")
+        expected = alone.expected(start, size)
         found = alone.session.run(given, deadline_s=alone.deadline_s)
         error, why = _compare(found, expected)
         worst = max(worst, error)
@@ -183,7 +189,7 @@ def _held_to_others(report: StackReport, others: Sequence[_Alone]) -> StackRepor
     """The smallest stacks and the largest, of rows of each other form that the model takes."""
     for alone in others if report.max_rows > 1 else ():
         try:
-            alone.expected(0, 1)
+            alone.answer(0)
         except FoglineError:  # not a form of its
             continue
         for size in sorted({2, min(3, report.max_rows), report.max_rows}):
@@ -213,13 +219,19 @@ def _compare(found: Mapping[str, Array], expected: Mapping[str, Array]) -> tuple
             return worst, f"output {name[:80]!r} is further off than rounding explains"
         worst = max(worst, error)
         if _flips(answer, wanted):
-            return worst, f"output {name[:80]!r} has its largest column elsewhere"
+            return worst, f"output {name[:80]!r} has its largest score elsewhere"
     return worst, ""
 
 
 def _flips(found: Array, wanted: Array) -> bool:
-    is_scores = wanted.dtype.kind == "f" and wanted.ndim == 2 and wanted.shape[1] > 1
-    return is_scores and bool(np.any(found.argmax(axis=1) != wanted.argmax(axis=1)))
+    """Whether what is read as a label may be another one.
+
+    Classes are the last dimension of tables and of tokens, and the second one of images.
+    """
+    if wanted.dtype.kind != "f" or not wanted.size:
+        return False
+    axes = {1, wanted.ndim - 1} if wanted.ndim > 1 else ()
+    return any(bool(np.any(found.argmax(axis=a) != wanted.argmax(axis=a))) for a in axes)
 
 
 def _no(known: StackReport, reason: str) -> StackReport:
