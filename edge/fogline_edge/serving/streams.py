@@ -23,6 +23,8 @@ MAX_OPEN_BYTES = 16 * 1024 * 1024
 """Of requests without an answer and answers that wait, from which on no more requests are taken."""
 MAX_ERROR_CHARS = 2000
 """Longest error text in an answer."""
+MAX_ID_BYTES = 1024
+"""Longest id of a request that is repeated in its refusal."""
 
 _ID, _INPUTS = 3, 5
 """Numbers of the fields `id` and `inputs` of a request."""
@@ -246,7 +248,8 @@ def _id_of(message: bytes) -> str:
     try:
         for span in scan(message):
             if span.number == _ID and span.kind == BYTES:
-                return message[span.value : span.end].decode()
+                id_ = message[span.value : min(span.end, span.value + MAX_ID_BYTES + 1)]
+                return id_.decode() if len(id_) <= MAX_ID_BYTES else ""
             if span.number >= _INPUTS:
                 break
     except (FoglineError, UnicodeDecodeError):
