@@ -8,11 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from fogline.bundle import Bundle, Manifest, find_variant
 from fogline.desired import CapturePolicy, DesiredModel, DesiredState
 from fogline.errors import Corrupt, DeadlineExceeded, FoglineError
 from fogline.records import decode_json
+from fogline.runtime.fingerprint import still_holding
 from fogline.runtime.interrupt import Watchdog
+from fogline.runtime.measure import model_size_bytes
+from fogline.runtime.memory import estimated_need
 from fogline.runtime.plan import ModelPlan
 from fogline.summaries import Reference
 from fogline_edge.capture import Capture
@@ -147,27 +152,24 @@ class ModelHost:
             version=installed.version,
             variant=installed.variant,
             generation=installed.generation,
-            plan=self._plan_of(installed),
+            plan=self._plan_of(installed, bundle),
         )
 
-    def _plan_of(self, installed: Installed) -> ModelPlan | None:
-        """As it was qualified; None, and it is proved again, where it was not.
+    def _plan_of(self, installed: Installed, bundle: Bundle) -> ModelPlan:
+        """As it was qualified; what of it was not measured is not used, or is put high.
 
         With other threads than then its times and stacks do not hold, but its memory does: as much
         is held, and a run of one row takes no more than one of the largest stack did.
         """
-        measured, threads = installed.plan, self._hosting.plan.threads
-        if measured is None or measured.memory is None:
-            return None
-        if measured.threads == threads:
-            return measured
-        return ModelPlan(
-            threads=threads,
-            arena=measured.arena,
-            prepack=measured.prepack,
-            optimize=measured.optimize,
-            memory=measured.memory,
-        )
+        threads = self._hosting.plan.threads
+        plan = installed.plan or self._hosting.plan
+        if plan.threads != threads:
+            plan = replace(still_holding(plan, ""), threads=threads, measured_on="")
+        if plan.memory is not None:
+            return plan
+        variant = find_variant(installed.manifest, installed.variant)
+        paths = [bundle.path(f) for f in (variant.file, *variant.external_data)]
+        return replace(plan, memory=estimated_need(model_size_bytes(paths[0], paths[1:])))
 
     def _pipeline_source(self, bundle: Bundle, installed: Installed) -> Source:
         # Here, so that a device without pipelines does not load what runs them.

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from fogline.desired import CapturePolicy, DesiredModel, DesiredState, target_pa
 from fogline.errors import Corrupt, NotFound
 from fogline.pipeline import schema_of
 from fogline.runtime import ModelPlan
+from fogline.runtime.plan import MemoryNeed
 from fogline.schema import Field, Schema
 from fogline.summaries import Reference
 from fogline_edge.capture import Capture
@@ -55,7 +58,7 @@ class WatchedCapture(Capture):
 
 
 class Bench:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: ResidencyConfig | None = None) -> None:
         self.outbox = Outbox.open(folder / "outbox.db", clock=ManualClock())
         with self.outbox.transaction() as connection:
             self.connection = connection
@@ -63,7 +66,7 @@ class Bench:
         self.models = Models()
         self.installed = hold_version(folder)
         self.policy = CapturePolicy(sample_rate=0.5)
-        self.residency = Residency(self.models, ResidencyConfig(max_loaded=2))
+        self.residency = Residency(self.models, config or ResidencyConfig(max_loaded=2))
         self.host = ModelHost(
             self.models,
             self.residency,
@@ -257,3 +260,39 @@ def test_a_model_that_is_not_to_be_seen_answers_pipelines_alone(
     bench.host.follow(bench.wanted())
     assert ask(bench.models, "rain") == 1
     bench.host.deactivate("sky")
+
+
+def held_mib(bench: Bench) -> float:
+    return bench.residency.counts().held_bytes / 2**20
+
+
+def test_the_memory_of_a_version_is_known_though_it_was_measured_with_other_threads(
+    bench: Bench, tmp_path: Path
+) -> None:
+    memory = MemoryNeed(anonymous_bytes=50 * 2**20, load_peak_bytes=60 * 2**20)
+    measured = ModelPlan(
+        threads=3, prepack=False, memory=memory, max_stack=64, placement="loop", measured_on="here"
+    )
+    installed = replace(constant_of(tmp_path, "snow", 2), plan=measured)
+    bench.host.activate(installed)
+    assert held_mib(bench) == 50
+    plan = bench.models.get("snow").plan
+    assert (plan.threads, plan.prepack, plan.max_stack, plan.placement) == (1, False, 1, "auto")
+
+
+def test_the_memory_of_a_version_that_was_never_measured_is_put_high(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.host.activate(constant_of(tmp_path, "snow", 2))
+    assert held_mib(bench) >= 4
+    assert ask(bench.models, "snow") == 2
+
+
+def test_what_onnxruntime_takes_once_is_no_models(tmp_path: Path) -> None:
+    """It would leave no room for the second; in a process of its own, because it is taken once."""
+    homes = [constant_of(tmp_path, name, 2).folder for name in ("rain", "snow")]
+    command = [sys.executable, "-m", "tests.host_child", str(tmp_path), str(40 * 2**20)]
+    done = subprocess.run(
+        [*command, *map(str, homes)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["False", "rain", "snow"]), done.stderr

@@ -16,6 +16,7 @@ _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
+_MIB = 2**20
 _RESET_PEAK = b"5"
 """Sets `VmHWM` to what is resident now (proc(5), clear_refs)."""
 
@@ -84,6 +85,20 @@ def release_memory() -> None:
     """
     gc.collect()
     trim()
+
+
+def estimated_need(size_bytes: int) -> MemoryNeed:
+    """What a model with files of this size takes at most as a rule, where nothing was measured.
+
+    Weights are held twice where they are laid out for the processor, or widened from half the
+    width, and stand beside the file's own bytes at the peak; docs/serving.md has what was measured.
+    """
+    held_bytes = 2 * size_bytes + 4 * _MIB
+    return MemoryNeed(
+        anonymous_bytes=held_bytes,
+        load_peak_bytes=held_bytes + size_bytes + 12 * _MIB,
+        run_bytes=8 * _MIB,
+    )
 
 
 class Growth:
