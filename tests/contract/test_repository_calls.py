@@ -1,12 +1,13 @@
 """What callers may ask of a repository, and what they are told."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fogline.errors import Conflict, Exhausted, InvalidInput, NotFound
+from fogline.errors import Conflict, Exhausted, InvalidInput, NotFound, Unavailable
 from fogline.runtime import Watchdog
 from fogline_edge.serving.loading import Loading
 from fogline_edge.serving.models import Models
@@ -110,3 +111,56 @@ def test_loads_that_wait_are_bounded(opened: Opened, monkeypatch: pytest.MonkeyP
         opened.repository.load("nobody", Answer())
     may_end.set()
     assert all(type(answer.wait()) is NotFound for answer in answers)
+
+
+def test_a_bad_folder_never_stops_the_others(opened: Opened, tmp_path: Path) -> None:
+    config = "default_model_filename: '" + "l" * 300 + "'"
+    repositories.add_constant(tmp_path, "name-too-long", 1)
+    repositories.write(tmp_path / "name-too-long" / "config.pbtxt", config)
+    repositories.add_constant(tmp_path, "numbers", 1)
+    repositories.write(
+        tmp_path / "numbers" / "config.pbtxt",
+        "input { name: 'x' data_type: TYPE_FP32 dims: 2 } max_batch_size: 4"
+        " model_warmup { name: 'w' batch_size: 1 inputs { key: 'x' value {"
+        " data_type: TYPE_FP32 dims: [ 1048576, 1048576, 1048576, 1048576 ] zero_data: true } } }",
+    )
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "pipe" / "1").mkdir(parents=True)
+    os.mkfifo(tmp_path / "pipe" / "1" / "model.onnx")
+    (tmp_path / "folder" / "1" / "model.onnx" / "model.onnx").mkdir(parents=True)
+    (tmp_path / "inner-loop").mkdir()
+    (tmp_path / "inner-loop" / "1").symlink_to("1")
+    repositories.write(tmp_path / "nul" / "config.pbtxt", "name: 'nul\0'")
+    (tmp_path / "nul" / "1").mkdir()
+    (tmp_path / os.fsdecode(b"no\xfftext") / "1").mkdir(parents=True)
+    repositories.write(tmp_path / "pair" / "pipeline.toml", "[" * 2000)
+    repositories.write(tmp_path / "bundle" / "manifest.json", "[" * 2000)
+    faults = opened.repository.start()
+    rows = {row.name: row for row in opened.repository.index()}
+    assert rows.pop("identity").state == "READY"
+    assert faults.keys() == rows.keys()
+    assert len(rows) == 11
+    for name, row in rows.items():
+        assert row.state == "UNAVAILABLE"
+        assert row.reason
+        assert row.reason in str(faults[name])
+        assert "internal error" not in row.reason, row
+
+
+def test_what_waits_is_told_when_the_server_stops(opened: Opened) -> None:
+    goes_on, may_end = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        goes_on.set()
+        may_end.wait(30)
+
+    opened.repository.load("nobody", hold)
+    assert goes_on.wait(30)
+    answer = Answer()
+    opened.repository.load("identity", answer)
+    closing = threading.Thread(target=opened.repository.close)
+    closing.start()
+    may_end.set()
+    closing.join(30)
+    error = answer.wait()
+    assert isinstance(error, Unavailable) or error is None

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fogline.errors import InvalidInput, Unsupported
-from fogline.runtime import ModelPlan, Watchdog
+from fogline.runtime import ModelPlan, Session, Watchdog
+from fogline.schema import Schema
 from fogline_edge.serving.loading import Loading, source_of
 from fogline_edge.serving.repository.config_file import parse_config
 from fogline_edge.serving.repository.declaration import declare
@@ -19,9 +20,10 @@ from fogline_edge.serving.repository.source import (
     plan_before,
     plan_of,
 )
+from fogline_edge.serving.repository.warmup import warm_up
 from fogline_edge.serving.served import ServedModel
 from tests import models, repositories
-from tests.hostile_models import save_greedy
+from tests.hostile_models import save_endless_loop, save_greedy
 
 
 @pytest.fixture
@@ -194,3 +196,20 @@ def test_texts_are_warmed_up_as_empty_ones(tmp_path: Path, loading: Loading) -> 
         return models.save_identity(path, "BYTES")
 
     open_(add(tmp_path, warmed(kind="TYPE_STRING"), save), loading).runner.close()
+
+
+@pytest.mark.parametrize("budget_s", [0.3, 0.0])
+def test_a_warm_up_that_takes_too_long_is_ended_and_the_version_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, budget_s: float
+) -> None:
+    watchdog = Watchdog()
+    path = save_endless_loop(tmp_path / "m.onnx")
+    session = Session.open(path, ModelPlan(), label="model m@1", watchdog=watchdog)
+    schema = Schema(inputs=session.inputs, outputs=session.outputs)
+    served = ServedModel(name="m", version=1, schema=schema, runner=session)
+    declaration = declare(parse_config(warmed().encode(), "c"), "m")
+    warm_up(served, declaration.warmups, tmp_path, budget_s=budget_s)
+    (record,) = [r for r in caplog.records if "warm-up ended early" in r.message]
+    assert (record.done, record.of, record.s) == (0, 3, budget_s)  # type: ignore[attr-defined]
+    session.close()
+    watchdog.close()

@@ -4,6 +4,7 @@ Only what is in force is said. Where a version came with a declaration (a reposi
 `config.pbtxt`), that is the base; what qualification found out is said over it.
 """
 
+from fogline.errors import InvalidInput
 from fogline.schema import Field
 from fogline.wire.model_config_pb2 import DataType, ModelConfig
 from fogline_edge.serving.served import ONNXRUNTIME, ServedModel
@@ -24,7 +25,13 @@ def type_name(datatype: str) -> str:
 
 
 def datatype_of(value: DataType) -> str:
-    """The Open Inference datatype of a configuration's; the other way round."""
+    """The Open Inference datatype of a configuration's; the other way round.
+
+    Raises:
+        InvalidInput: there is none such.
+    """
+    if value not in DataType.values():
+        raise InvalidInput(f"there is no data type {value}")
     name = DataType.Name(value)
     return "BYTES" if name == _STRING else name.removeprefix("TYPE_")
 

@@ -12,7 +12,7 @@ from typing import Literal
 from fogline.errors import InvalidInput
 from fogline.records import Record, convert
 from fogline.runtime.plan import MAX_STACK
-from fogline.wire.model_config_pb2 import ModelInput, ModelOutput, ModelWarmup
+from fogline.wire.model_config_pb2 import DataType, ModelInput, ModelOutput, ModelWarmup
 from fogline_edge.serving.model_config import datatype_of
 from fogline_edge.serving.queue_policy import QueuePolicy
 from fogline_edge.serving.repository.config_file import ConfigFile
@@ -160,11 +160,18 @@ def _tensor(config: ConfigFile, side: str, tensor: ModelInput | ModelOutput) -> 
     label_file = tensor.label_filename if isinstance(tensor, ModelOutput) else ""
     return DeclaredTensor(
         name=tensor.name,
-        datatype=datatype_of(tensor.data_type),
+        datatype=_datatype(config, (side, "data_type"), tensor.data_type),
         dims=tuple(tensor.dims),
         reshape=reshape,
         label_file=_file_name(config, (side, "label_filename"), label_file),
     )
+
+
+def _datatype(config: ConfigFile, fields: tuple[str, ...], value: DataType) -> str:
+    try:
+        return datatype_of(value)
+    except InvalidInput as e:
+        raise _wrong(config, fields, str(e)) from None
 
 
 def _versions(config: ConfigFile) -> VersionPolicy:
@@ -236,7 +243,7 @@ def _warmup(config: ConfigFile, warmup: ModelWarmup) -> Warmup:
         inputs.append(
             WarmupInput(
                 name=name,
-                datatype=datatype_of(given.data_type),
+                datatype=_datatype(config, (*fields, "data_type"), given.data_type),
                 dims=tuple(given.dims),
                 content=_WARMUP_CONTENTS[given.WhichOneof("input_data_type")],
                 file=_file_name(config, fields, given.input_data_file),
@@ -284,9 +291,12 @@ def _bounds(config: ConfigFile) -> dict[str, Bounds]:
 
 def _number(config: ConfigFile, key: str, text: str) -> Number:
     try:
-        return int(text)
+        whole = int(text)
     except ValueError:
         pass
+    else:
+        if -(2**63) <= whole < 2**64:  # what a record can hold
+            return whole
     try:
         value = float(text)
     except ValueError:

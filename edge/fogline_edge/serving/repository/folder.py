@@ -19,7 +19,7 @@ from enum import Enum
 from pathlib import Path
 
 from fogline.bundle import MANIFEST_NAME
-from fogline.errors import Exhausted, Forbidden, InvalidInput, NotFound
+from fogline.errors import Exhausted, FoglineError, Forbidden, InvalidInput, NotFound
 from fogline.ids import check_name
 from fogline.wire.model_config_pb2 import ModelConfig
 from fogline_edge.serving.repository.config_file import CONFIG_NAME, read_config
@@ -62,7 +62,7 @@ class Found:
 
 def is_repository(folder: Path) -> bool:
     """Whether a folder holds models, rather than being one itself."""
-    return any(_kind_of(Path(entry.path)) is not None for entry in _folders(folder))
+    return any(_may_be_model(Path(entry.path)) for entry in _folders(folder))
 
 
 def list_models(root: Path) -> list[str]:
@@ -87,9 +87,17 @@ def look_up(root: Path, name: str) -> Found:
             configuration is wrong.
         Unsupported: the configuration asks for what is not served.
         Forbidden: a link points out of the repository.
+        Exhausted: it has too many versions.
     """
     check_name(name, "model name")
-    folder = root / name
+    try:
+        return _read(root, root / name, name)
+    except OSError as e:
+        where = f"{name}/{Path(os.fsdecode(e.filename)).name[:80]}" if e.filename else name
+        raise InvalidInput(f"{where}: cannot be read: {_why(e)}") from e
+
+
+def _read(root: Path, folder: Path, name: str) -> Found:
     if not folder.is_dir():
         raise NotFound(f"there is no model {name!r} in the repository")
     confined(folder, root)
@@ -188,6 +196,14 @@ def _kind_of(folder: Path) -> Kind | None:
     return None
 
 
+def _may_be_model(folder: Path) -> bool:
+    """Also where that cannot be told: the model is then listed with the reason."""
+    try:
+        return _kind_of(folder) is not None
+    except (OSError, FoglineError):
+        return True
+
+
 def _versions(folder: Path) -> list[int]:
     found = [int(e.name) for e in _folders(folder) if _VERSION.fullmatch(e.name)]
     if len(found) > MAX_VERSIONS:
@@ -198,9 +214,17 @@ def _versions(folder: Path) -> list[int]:
 def _folders(path: Path) -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(path) as entries:
-            return [e for e in entries if not e.name.startswith(".") and e.is_dir()]
+            return [e for e in entries if not e.name.startswith(".") and _may_be_folder(e)]
     except OSError as e:
         raise NotFound(f"{path}: {_why(e)}") from None
+
+
+def _may_be_folder(entry: "os.DirEntry[str]") -> bool:
+    """Also where that cannot be told, as of a link to itself: the model is then listed with it."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True
 
 
 def _shown(name: str) -> str:

@@ -183,9 +183,9 @@ class Repository:
     def _try(self, name: str, faults: dict[str, FoglineError], work: Callable[[], None]) -> None:
         try:
             work()
-        except FoglineError as e:
-            self._note(name, None, str(e))
-            faults[name] = e
+        except Exception as e:  # one model that cannot be served must not stop the others
+            faults[name] = error = _said(name, e)
+            self._note(name, None, str(error))
 
     def _note(self, name: str, found: Found | None, fault: str = "") -> None:
         with self._lock:
@@ -205,23 +205,30 @@ class Repository:
             if self._waiting >= MAX_WAITING:
                 raise Exhausted(f"{MAX_WAITING} loads and unloads wait already; try again later")
             self._waiting += 1
-        if not self._worker.post(partial(self._told, name, work, then)):
+        told = partial(self._told, name, work, then)
+        dropped = partial(then, Unavailable("the server is stopping"))
+        if not self._worker.post(told, dropped):
             raise Unavailable("the server is stopping")
 
     def _told(self, name: str, work: Callable[[], None], then: Then) -> None:
         with self._lock:
             self._waiting -= 1
+        error = None
         try:
             work()
-        except FoglineError as e:
-            _LOG.warning("model not changed", extra={"model": name, "reason": str(e)})
-            self._note(name, None, str(e))
-            then(e)
         except Exception as e:  # a task boundary: who asked must be told
-            _LOG.exception("model not changed", extra={"model": name})
-            then(internal_error(e))
-        else:
-            then(None)
+            error = _said(name, e)
+            _LOG.warning("model not changed", extra={"model": name, "reason": str(error)})
+            self._note(name, None, str(error))
+        then(error)
+
+
+def _said(name: str, error: Exception) -> FoglineError:
+    """What callers are told; of a fault of ours only its kind, and the log has the rest."""
+    if isinstance(error, FoglineError):
+        return error
+    _LOG.error("fault in a repository", extra={"model": name}, exc_info=error)
+    return internal_error(error, f"model {name}: ")
 
 
 def _is_pipeline(found: Found) -> bool:

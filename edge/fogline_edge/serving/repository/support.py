@@ -121,7 +121,9 @@ FIELDS: Mapping[str, Row] = MappingProxyType(
         "cc_model_filenames": Row("refused", _GPU),
         "metric_tags": Row("refused", "metrics are told apart by model and version alone"),
         "parameters": Row("applies", "see the parameters below; any other one is refused"),
-        "model_warmup": Row("applies", "run before the version answers"),
+        "model_warmup": Row(
+            "applies", "run before the version answers; what 30 s do not suffice for is left out"
+        ),
         "model_operations": Row("refused", "libraries of operators are code, and none is loaded"),
         "model_transaction_policy.decoupled": Row("refused", "every request has one answer"),
         "model_repository_agents": Row("refused", "agents are code, and none is loaded"),
@@ -201,5 +203,6 @@ def _each(field: FieldDescriptor, value: Any) -> Any:
 
 def _written(field: FieldDescriptor, value: Any) -> str:
     if field.enum_type is not None and isinstance(value, int):
-        return str(field.enum_type.values_by_number[value].name)
+        known = field.enum_type.values_by_number.get(value)  # the text may say any number
+        return str(value if known is None else known.name)
     return "" if isinstance(value, Message) else str(value)

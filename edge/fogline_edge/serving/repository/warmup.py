@@ -1,12 +1,19 @@
-"""Runs before a version answers, as its declaration asks for them."""
+"""Runs before a version answers, as its declaration asks for them.
 
-from collections.abc import Sequence
+Other versions wait meanwhile for their loads, so the runs of one version have a time together. What
+is not done by then is left out: a version that is not warm answers all the same.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fogline.errors import FoglineError, InvalidInput
+from fogline.clock import Clock, SystemClock
+from fogline.errors import DeadlineExceeded, FoglineError, InvalidInput
 from fogline.schema import Field, check_inputs
 from fogline.tensors import DATATYPES, Array
 from fogline_edge.serving.repository.declaration import Warmup, WarmupInput
@@ -15,23 +22,36 @@ from fogline_edge.serving.served import ServedModel
 FOLDER = "warmup"
 MAX_BYTES = 64 * 1024 * 1024
 """Longest tensor of a warm-up."""
-RUN_S = 60.0
-"""Longest run."""
+WARMUPS_S = 30.0
+"""All runs of one version."""
+
+_LOG = logging.getLogger(__name__)
 
 
-def warm_up(served: ServedModel, warmups: Sequence[Warmup], folder: Path) -> None:
-    """Makes the runs of every warm-up.
+def warm_up(
+    served: ServedModel,
+    warmups: Sequence[Warmup],
+    folder: Path,
+    *,
+    budget_s: float = WARMUPS_S,
+    clock: Clock | None = None,
+) -> None:
+    """Makes the runs of every warm-up, as many as the time allows; logs if that is not all.
 
     Args:
         served: The version; its runner is asked.
         warmups: What to ask.
         folder: The model's, in which the folder `warmup` may hold data.
+        budget_s: What all runs may take together, seconds.
+        clock: Time.
 
     Raises:
         InvalidInput: a warm-up does not fit the model, or a run of it fails.
     """
+    timer = clock or SystemClock()
+    until = timer.monotonic() + budget_s
+    fields = {f.name: f for f in served.schema.inputs}
     for warmup in warmups:
-        fields = {f.name: f for f in served.schema.inputs}
         what = f"{served.label}, model_warmup {warmup.name[:80]!r}"
         try:
             arrays = {
@@ -39,10 +59,26 @@ def warm_up(served: ServedModel, warmups: Sequence[Warmup], folder: Path) -> Non
                 for given in warmup.inputs
             }
             check_inputs(served.schema, arrays, what)
-            for _ in range(warmup.runs):
-                served.runner.run(arrays, None, RUN_S)
+            for done in range(warmup.runs):
+                if not _ran(served, arrays, until - timer.monotonic()):
+                    _LOG.warning(
+                        "warm-up ended early: all of a version may take that long together",
+                        extra={"warmup": what, "done": done, "of": warmup.runs, "s": budget_s},
+                    )
+                    return
         except FoglineError as e:
             raise InvalidInput(f"{what}: {e}") from e
+
+
+def _ran(served: ServedModel, arrays: Mapping[str, Array], left_s: float) -> bool:
+    """Makes one run; whether it was done in time."""
+    if left_s <= 0:
+        return False
+    try:
+        served.runner.run(arrays, None, left_s)
+    except DeadlineExceeded:
+        return False
+    return True
 
 
 def _array(given: WarmupInput, field: Field | None, rows: int, folder: Path) -> Array:
@@ -51,7 +87,7 @@ def _array(given: WarmupInput, field: Field | None, rows: int, folder: Path) -> 
         raise InvalidInput(f"input {given.name[:80]!r} {given.datatype}: the model has none such")
     dtype = DATATYPES[given.datatype]
     has_rows = len(field.shape) == len(given.dims) + 1
-    count = int(np.prod(given.dims, dtype=np.int64))
+    count = prod(given.dims)
     if count * max(dtype.itemsize, 1) * (rows if has_rows else 1) > MAX_BYTES:
         raise InvalidInput(f"input {given.name!r}: more than {MAX_BYTES} bytes")
     one = _content(given, dtype, count, folder).reshape(given.dims)
