@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from fogline.clock import wait_until
@@ -23,6 +23,7 @@ from fogline.errors import (
 )
 from fogline.runtime import Interrupt, ModelPlan, Session, Watchdog, release_memory
 from fogline.runtime import session as session_module
+from fogline.runtime.memory import held
 from fogline.runtime.rehearsal import made_up_rows
 from fogline.tensors import DATATYPES
 from tests import models, stackable
@@ -318,3 +319,71 @@ def test_planning_and_proving_do_without_onnxruntime(module: str, absent: tuple[
     code = f"import sys, {module}; print([n for n in {absent} if n in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def save_wide_loop(path: Path) -> Path:
+    """`y` after `n` rounds over 8 MiB; a round takes some milliseconds."""
+    size = [2**21]
+    body = helper.make_graph(
+        [
+            helper.make_node("Tanh", ["state"], ["next"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "round",
+        [models.tensor(n, d, s) for n, d, s in
+         (("round", "INT64", ()), ("go", "BOOL", ()), ("state", "FP32", size))],
+        [models.tensor("go_on", "BOOL", ()), models.tensor("next", "FP32", size)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["start"]),
+        helper.make_node("Loop", ["n", "true", "start"], ["y"], body=body),
+    ]
+    constants = [
+        helper.make_tensor("size", TensorProto.INT64, [1], size),
+        helper.make_tensor("true", TensorProto.BOOL, [], [True]),
+    ]
+    sides = [models.tensor("n", "INT64", ())], [models.tensor("y", "FP32", size)]
+    return models.save_graph(path, nodes, *sides, constants)
+
+
+def test_runs_that_were_ended_give_their_memory_back(tmp_path: Path) -> None:
+    session = open_session(save_wide_loop(tmp_path / "m.onnx"))
+
+    def end_one() -> None:
+        with pytest.raises(DeadlineExceeded):
+            session.run({"n": FOREVER}, deadline_s=0.02)
+
+    for _ in range(3):
+        end_one()
+    release_memory()
+    before = held().anonymous
+    for _ in range(20):
+        end_one()
+    release_memory()
+    assert held().anonymous - before < 8 * 2**20  # a run takes at least 16
+
+
+def test_closing_a_session_leaves_its_runs_their_model(tmp_path: Path) -> None:
+    session = open_session(models.save_slow_loop(tmp_path / "m.onnx"))
+    stop = Interrupt()
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            session.run({"n": FOREVER}, interrupt=stop)
+        except Unavailable as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert wait_until(lambda: len(stop._attached) == 3, timeout_s=10)
+    session.close()
+    release_memory()
+    with pytest.raises(Conflict):
+        session.run({"n": FOREVER})
+    assert all(thread.is_alive() for thread in threads)
+    stop.trigger()
+    for thread in threads:
+        thread.join(10)
+    assert len(errors) == 3

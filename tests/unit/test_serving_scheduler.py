@@ -1,8 +1,10 @@
 """The scheduler: where jobs run, how many, in which order, and what ends them."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from fogline.clock import SystemClock, wait_until
 from fogline.errors import DeadlineExceeded, Exhausted, FoglineError, InvalidInput, Unavailable
+from fogline.runtime import Session
 from fogline.runtime.interrupt import Interrupt
 from fogline.runtime.plan import ModelPlan
 from fogline.schema import Field, Schema
@@ -18,8 +21,10 @@ from fogline.wire.open_inference_pb2 import ModelInferRequest
 from fogline_edge.serving import Models, ServedModel, ServingConfig
 from fogline_edge.serving.codec import ModelCodec
 from fogline_edge.serving.jobs import Job, Ran
+from fogline_edge.serving.models import Runner
 from fogline_edge.serving.queue_policy import QueuePolicy
 from fogline_edge.serving.scheduler import Scheduler
+from tests import models as makers
 
 CLOCK = SystemClock()
 SCHEMA = Schema(
@@ -106,7 +111,7 @@ class Desk:
         )
 
     def add(
-        self, runner: Gate, plan: ModelPlan, name: str = "m", queue: QueuePolicy | None = None
+        self, runner: Runner, plan: ModelPlan, name: str = "m", queue: QueuePolicy | None = None
     ) -> None:
         served = ServedModel(
             name=name, version=1, schema=SCHEMA, runner=runner, plan=plan, queue=queue
@@ -633,3 +638,32 @@ def test_the_time_of_a_stack_that_fails_is_the_versions() -> None:
         whole = d.ran[-1].ended - d.ran[0].started
         runs = sum(r.ended - r.started for r in d.ran)
         assert runs <= lanes.pool.served_s <= whole + 0.5
+
+
+def beside_a_busy_thread(path: Path, interval_s: float, runs: int) -> float:
+    """Seconds that `runs` of the pool take while this thread keeps the interpreter.
+
+    Each gives the interpreter away and has to get it back.
+    """
+    with desk(max_running=1, switch_interval_s=interval_s) as d:
+        d.add(Session.open(path, ModelPlan()), ModelPlan(placement="pool"))
+        began = CLOCK.monotonic()
+        for _ in range(runs):
+            d.submit()
+        d.scheduler.flush()
+        while len(d.ran) < runs and CLOCK.monotonic() < began + 60:
+            sum(range(100))
+        taken = CLOCK.monotonic() - began
+        assert sys.getswitchinterval() == pytest.approx(interval_s)
+        assert [r.error for r in d.ran] == [None] * runs
+    return taken
+
+
+def test_a_busy_loop_does_not_starve_the_pool(tmp_path: Path) -> None:
+    """By Python's own 5 ms each run would wait as long; a coarser interval makes that plain."""
+    path = makers.save_identity(tmp_path / "m.onnx")
+    usual = sys.getswitchinterval()
+    ours = beside_a_busy_thread(path, ServingConfig().switch_interval_s, 20)
+    coarse = beside_a_busy_thread(path, 0.1, 20)
+    assert ours * 5 < coarse
+    assert wait_until(lambda: sys.getswitchinterval() == usual, timeout_s=10)
