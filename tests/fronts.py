@@ -150,6 +150,7 @@ class Running:
     front: Front
     script: Script
     endpoints: tuple[Endpoint, ...]
+    kind: str = "http2"
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
@@ -177,7 +178,7 @@ def running_front(
 ) -> Iterator[Running]:
     front = front_of(kind, listeners, **bounds)
     script = Script()
-    running = Running(front, script, front.start(script))
+    running = Running(front, script, front.start(script), kind)
     try:
         yield running
     finally:

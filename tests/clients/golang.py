@@ -59,7 +59,7 @@ def outcome(told: Any) -> Outcome:
     return Outcome(
         code=told["code"],
         message=told["message"],
-        responses=tuple(map(base64.b64decode, told["responses"] or ())),
+        responses=tuple(base64.b64decode(one or "") for one in told["responses"] or ()),
         header=told["header"] or {},
         trailer=told["trailer"] or {},
     )

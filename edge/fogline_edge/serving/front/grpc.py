@@ -42,7 +42,7 @@ def refusal_of(fields: Mapping[bytes, bytes]) -> bytes | None:
     """The HTTP status of a request that is not gRPC at all; None if it is."""
     if fields.get(b":method") != b"POST":
         return b"405"
-    kind = fields.get(b"content-type", b"")
+    kind = fields.get(b"content-type", b"").lower()
     if kind == b"application/grpc" or kind.startswith((b"application/grpc+", b"application/grpc;")):
         return None
     return b"415"
