@@ -15,6 +15,7 @@ from fogline.clock import wait_until
 from fogline.errors import (
     Conflict,
     DeadlineExceeded,
+    Exhausted,
     FoglineError,
     InvalidInput,
     NotFound,
@@ -387,3 +388,21 @@ def test_closing_a_session_leaves_its_runs_their_model(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(10)
     assert len(errors) == 3
+
+
+def test_no_run_with_a_deadline_begins_that_nothing_would_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    session = open_session(models.save_slow_loop(tmp_path / "m.onnx"))
+    stop = Interrupt()
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", refuse)
+        for interrupt in (None, stop):
+            with pytest.raises(Exhausted, match="no thread"):
+                session.run({"n": np.array(1, np.int64)}, deadline_s=30, interrupt=interrupt)
+    assert stop._attached == []
+    with pytest.raises(DeadlineExceeded):
+        session.run({"n": FOREVER}, deadline_s=0.01)

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from fogline.clock import Clock
-from fogline.errors import DeadlineExceeded, Unavailable
+from fogline.errors import DeadlineExceeded, Exhausted, Unavailable
 
 
 class Cause(Enum):
@@ -91,7 +91,11 @@ class Watchdog:
         self._closed = False
 
     def begin(self, interrupt: Interrupt, timeout_s: float) -> int:
-        """Triggers `interrupt` after `timeout_s` seconds, unless `end` comes first."""
+        """Triggers `interrupt` after `timeout_s` seconds, unless `end` comes first.
+
+        Raises:
+            Exhausted: no thread can be started that would.
+        """
         if timeout_s <= 0:
             interrupt.trigger(Cause.LATE)
         number = next(self._numbers)
@@ -100,8 +104,8 @@ class Watchdog:
         if deadline < self._wakes_at:
             with self._changed:
                 if deadline < self._wakes_at:
+                    self._wake(number)
                     self._wakes_at = deadline
-                    self._wake()
         return number
 
     def end(self, number: int) -> bool:
@@ -116,10 +120,15 @@ class Watchdog:
         if self._thread is not None:
             self._thread.join()
 
-    def _wake(self) -> None:
+    def _wake(self, number: int) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._guard, name="run-watchdog", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._guard, name="run-watchdog", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the process may have no more threads
+                del self._watched[number]
+                raise Exhausted("the machine lets no thread be started that ends runs") from None
+            self._thread = thread
         self._changed.notify()
 
     def _guard(self) -> None:

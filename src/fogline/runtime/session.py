@@ -159,7 +159,7 @@ class Session:
             InvalidInput: onnxruntime refuses these inputs, or a node fails on them.
             DeadlineExceeded: not done in time.
             Unavailable: ended by `interrupt`.
-            Exhausted: not enough memory.
+            Exhausted: not enough memory, or no thread for the deadline.
             Conflict: the session is closed.
         """
         native = self._native
@@ -197,9 +197,11 @@ class Session:
         else:
             stop, options = interrupt or Interrupt(), _run_options()
             stop.attach(options)
-        watched = None if deadline_s is None else self._watchdog.begin(stop, deadline_s)
+        watched = None
         in_time = True
         try:
+            if deadline_s is not None:
+                watched = self._watchdog.begin(stop, deadline_s)
             stop.check(self._label)
             values: list[Array] = native.run(names, feeds, options)
         except _FAULTS as e:
