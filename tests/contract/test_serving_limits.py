@@ -106,6 +106,29 @@ def test_what_waits_is_bounded_and_leaves_when_cancelled(tmp_path: Path) -> None
         assert third.result(timeout=10)
 
 
+def test_an_urgent_request_takes_the_place_of_one_that_is_not(tmp_path: Path) -> None:
+    def ask(priority: int) -> grpc.Future:
+        request = loop_request(1)
+        request.parameters["priority"].int64_param = priority
+        return channel.channel.unary_unary(INFER).future(request.SerializeToString())
+
+    config = ServingConfig(max_running=1, max_queued=1)
+    with loop_server(tmp_path, config) as (models, channel):
+        running = start(channel)
+        assert in_flight(models, 1)
+        usual = ask(3)
+        assert in_flight(models, 2)
+        urgent = ask(1)
+        code, details = status_of(lambda: usual.result(timeout=10))
+        assert code == "RESOURCE_EXHAUSTED"
+        assert details == (
+            "model loop@1: as many requests wait as may, and this one made room for one of a "
+            "higher priority"
+        )
+        running.cancel()
+        assert urgent.result(timeout=10)
+
+
 def test_a_wait_ends_at_the_deadline(tmp_path: Path) -> None:
     with loop_server(tmp_path, ServingConfig(max_running=1)) as (models, channel):
         first = start(channel)
