@@ -219,4 +219,5 @@ def _stall(file: Path) -> Stall | None:
 
 
 def _avg10(row: str) -> float:
-    return float(next(w for w in row.split() if w.startswith("avg10=")).removeprefix("avg10="))
+    """Raises `ValueError`."""
+    return float(next((w[6:] for w in row.split() if w.startswith("avg10=")), ""))
