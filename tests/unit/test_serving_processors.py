@@ -1,10 +1,15 @@
 """The processors that a process may keep busy, from files as kernels and containers show them."""
 
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from fogline.clock import ManualClock
+from fogline.clock import ManualClock, wait_until
 from fogline_edge.serving.processors import (
     CGROUPS,
     PROC,
@@ -123,3 +128,64 @@ def test_this_machines_own_groups_are_found() -> None:
     assert groups
     assert all(group.is_relative_to(CGROUPS) and group.is_dir() for group in groups)
     assert all(found is None or found > 0 for found in map(quota, groups))
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from fogline.clock import SystemClock
+from fogline_edge.serving.processors import Processors
+
+Path(sys.argv[1], "cgroup.procs").write_text("0")
+processors = Processors(SystemClock(), 1e-9)
+for _ in range(2):
+    print(processors.count(), flush=True)
+    sys.stdin.readline()
+"""
+
+
+def made_group() -> Path | None:
+    """A control group of its own with a quota of one processor; None where that is not allowed."""
+    for root, file in ((CGROUPS, "cpu.max"), (CGROUPS / "cpu", "cpu.cfs_quota_us")):
+        if not (root / "cgroup.procs").exists():
+            continue
+        group = root / f"fogline-test-{uuid.uuid4().hex}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        with suppress(OSError):
+            if (group / file).exists():
+                (group / file).write_text("100000")
+                return group
+        group.rmdir()
+    return None
+
+
+@pytest.fixture
+def real_group() -> Iterator[Path]:
+    group = made_group()
+    if group is None:
+        pytest.skip("control groups of this machine may not be made")
+    yield group
+    assert wait_until(lambda: not (group / "cgroup.procs").read_text(), timeout_s=10)
+    group.rmdir()
+
+
+@pytest.mark.skipif(affinity() < 2, reason="one processor is all there is")
+def test_the_kernels_own_quota_is_followed(real_group: Path) -> None:
+    command = (sys.executable, "-c", CHILD, str(real_group))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline() == "1\n"
+            is_second = (real_group / "cpu.max").exists()
+            file = real_group / ("cpu.max" if is_second else "cpu.cfs_quota_us")
+            file.write_text("max" if is_second else "-1")
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == f"{affinity()}\n"
+        finally:
+            child.stdin.close()
