@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from fogline.clock import ManualClock, wait_until
+from fogline_edge.serving.control_groups import own_groups
 from fogline_edge.serving.processors import (
     CGROUPS,
     PROC,
     Processors,
     affinity,
-    own_groups,
     parse_cpu_max,
     quota,
 )
@@ -124,7 +124,7 @@ def test_this_machine_tells() -> None:
 @pytest.mark.skipif(not (CGROUPS / "cgroup.procs").exists() and not (CGROUPS / "cpu").exists(),
                     reason="no control groups are mounted")  # fmt: skip
 def test_this_machines_own_groups_are_found() -> None:
-    groups = own_groups(PROC, CGROUPS)
+    groups = own_groups(PROC, CGROUPS, "cpu", "cgroup.procs")
     assert groups
     assert all(group.is_relative_to(CGROUPS) and group.is_dir() for group in groups)
     assert all(found is None or found > 0 for found in map(quota, groups))

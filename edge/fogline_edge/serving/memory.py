@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fogline_edge.serving.control_groups import own_groups
+
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 TRIGGER_WINDOW_US = 2_000_000
@@ -74,7 +76,7 @@ class Machine:
 
     def __init__(self, proc: Path = PROC, cgroups: Path = CGROUPS) -> None:
         self._meminfo = proc / "meminfo"
-        self._groups = _own_groups(proc, cgroups)
+        self._groups = own_groups(proc, cgroups, "memory", "memory.current")
         own = [g / "memory.pressure" for g in self._groups[:1]]
         candidates = [*own, proc / "pressure" / "memory"]
         self.pressure_file = next((p for p in candidates if _stall(p) is not None), None)
@@ -149,28 +151,6 @@ def _field(text: str, name: str) -> int:
         if key == name:
             return int(value.split()[0]) * 1024
     return 0
-
-
-def _own_groups(proc: Path, cgroups: Path) -> tuple[Path, ...]:
-    """This process's group of the second version and those above it, innermost first.
-
-    Within a container the path is often that of the host, and the group is mounted at the root.
-    """
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return ()
-    path = next((line[3:] for line in lines if line.startswith("0::")), None)
-    if path is None:
-        return ()
-    for root in (cgroups, cgroups / "unified"):
-        own = root / path.lstrip("/")
-        if not (own / "memory.current").exists():
-            own = root
-        if (own / "memory.current").exists():
-            above = [p for p in own.parents if p == root or root in p.parents]
-            return (own, *above)
-    return ()
 
 
 def _tightest(groups: tuple[Path, ...]) -> tuple[int | None, int | None]:

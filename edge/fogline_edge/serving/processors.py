@@ -5,7 +5,7 @@ and the JVM round the same way. Thin readings of `/proc` and `/sys/fs/cgroup`, r
 then, because both can change at any time.
 
 Sources: "Control Group v2" (`cpu.max`) and "CFS Bandwidth Control" (`cpu.cfs_quota_us`) in the
-kernel's documentation; cgroups(7) for `/proc/self/cgroup`; sched_setaffinity(2).
+kernel's documentation; sched_setaffinity(2).
 """
 
 import math
@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from fogline.clock import Clock
+from fogline_edge.serving.control_groups import own_groups
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
-_CONTROLLER = "cpu"
 
 
 def affinity() -> int:
@@ -49,7 +49,7 @@ class Processors:
         self._clock = clock
         self._interval_s = interval_s
         self._cores = cores
-        self._groups = own_groups(proc, cgroups)
+        self._groups = own_groups(proc, cgroups, "cpu", "cgroup.procs")
         self._count = 1
         self._due = -math.inf
 
@@ -61,31 +61,6 @@ class Processors:
             quotas = [q for group in self._groups if (q := quota(group)) is not None]
             self._count = max(1, min([self._cores(), *map(math.ceil, quotas)]))
         return self._count
-
-
-def own_groups(proc: Path, cgroups: Path) -> tuple[Path, ...]:
-    """The groups that bound this process's time, of either version, innermost first.
-
-    Within a container the path is often that of the host, and the group is mounted at the root.
-    """
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return ()
-    found: list[Path] = []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if not controllers:
-            roots = [cgroups, cgroups / "unified"]
-        elif _CONTROLLER in controllers.split(","):
-            roots = [cgroups / controllers, cgroups / _CONTROLLER]
-        else:
-            continue
-        root = next((r for r in roots if (r / "cgroup.procs").exists()), None)
-        if root is not None:
-            found += _to_the_root(root, path)
-    return tuple(found)
 
 
 def quota(group: Path) -> float | None:
@@ -110,10 +85,3 @@ def parse_cpu_max(text: str) -> float | None:
     except (ValueError, IndexError):
         return None
     return allowed_us / period_us if allowed_us > 0 and period_us > 0 else None
-
-
-def _to_the_root(root: Path, path: str) -> list[Path]:
-    own = root / path.strip("/")
-    if ".." in own.parts or not own.is_dir():
-        own = root
-    return [own, *(p for p in own.parents if p == root or root in p.parents)]
