@@ -501,3 +501,32 @@ def test_calls_of_one_poll_are_handed_over_together() -> None:
         for stream in range(1, 129, 2):
             one.end_of(stream)
         assert max(front.script.polls) > 16
+
+
+@pytest.mark.parametrize("end", ["stream reset", "connection reset", "connection end"])
+def test_an_answer_that_is_given_up_in_its_midst_leaves_nothing(running: Running, end: str) -> None:
+    counts = running.front.counts
+    with RawPeer(running.port, settings=struct.pack(">HI", 4, 2**30)) as one:
+        one.send(frame(WINDOW, 0, 0, struct.pack(">I", 2**30)))
+        for stream in (1, 3):
+            one.send(whole_call(stream, b"30000000", do="big"))
+        one.until(DATA, 1)
+        assert counts().held_bytes > 10_000_000
+        if end == "stream reset":
+            for stream in (1, 3):
+                one.send(frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL)))
+            assert is_served(one)
+            assert wait_until(lambda: counts().held_bytes == 0, timeout_s=10)
+        if end == "connection reset":
+            one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert wait_until(lambda: counts().held_bytes == counts().calls == 0, timeout_s=10)
+
+
+def test_a_peer_that_reads_byte_by_byte_gets_everything(running: Running) -> None:
+    with RawPeer(running.port) as one:
+        one.send(whole_call(1, b"%d" % 40_000, do="big"))
+        got = b""
+        while len(got) < 40_000:
+            got += one.socket.recv(1)
+        with RawPeer(running.port) as other:
+            assert is_served(other)
