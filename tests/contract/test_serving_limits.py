@@ -26,6 +26,7 @@ from tests.serving import (
 
 LIVE = "/inference.GRPCInferenceService/ServerLive"
 FOREVER = 10**12
+FRONTS = ("http2", "grpcio")
 
 
 def loop_request(rounds: int, timeout_us: int = 0) -> ModelInferRequest:
@@ -37,9 +38,11 @@ def loop_request(rounds: int, timeout_us: int = 0) -> ModelInferRequest:
 
 
 @contextmanager
-def loop_server(tmp_path: Path, config: ServingConfig) -> Iterator[tuple[Models, RawChannel]]:
+def loop_server(
+    tmp_path: Path, config: ServingConfig, front: str = "http2"
+) -> Iterator[tuple[Models, RawChannel]]:
     models = models_of(served_model(makers.save_slow_loop(tmp_path / "m.onnx"), "loop"))
-    with running(models, config=config) as address, raw_channel(address) as channel:
+    with running(models, config=config, front=front) as address, raw_channel(address) as channel:
         yield models, channel
 
 
@@ -57,8 +60,9 @@ def start(channel: RawChannel, rounds: int = FOREVER) -> grpc.Future:
     return channel.channel.unary_unary(INFER).future(loop_request(rounds).SerializeToString())
 
 
-def test_a_clients_deadline_ends_the_run(tmp_path: Path) -> None:
-    with loop_server(tmp_path, ServingConfig(max_running=1)) as (models, channel):
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_clients_deadline_ends_the_run(front: str, tmp_path: Path) -> None:
+    with loop_server(tmp_path, ServingConfig(max_running=1), front) as (models, channel):
         data = loop_request(FOREVER).SerializeToString()
         code, _ = status_of(lambda: channel.send(INFER, data, timeout=0.2))
         assert code == "DEADLINE_EXCEEDED"
@@ -81,8 +85,23 @@ def test_the_requests_and_the_servers_own_time_limits_end_the_run(
         )
 
 
-def test_a_cancelled_call_stops_its_run(tmp_path: Path) -> None:
-    with loop_server(tmp_path, ServingConfig()) as (models, channel):
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_clients_deadline_reaches_the_queue(front: str, tmp_path: Path) -> None:
+    """A request that waits for a run leaves when its caller stops waiting, and is never run."""
+    with loop_server(tmp_path, ServingConfig(max_running=1), front) as (models, channel):
+        first = start(channel)
+        assert in_flight(models, 1)
+        data = loop_request(FOREVER).SerializeToString()
+        assert status_of(lambda: channel.send(INFER, data, timeout=0.3))[0] == "DEADLINE_EXCEEDED"
+        assert in_flight(models, 1)
+        first.cancel()
+        assert in_flight(models, 0)
+        assert channel.call(INFER, loop_request(1)).model_name == "loop"
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_cancelled_call_stops_its_run(front: str, tmp_path: Path) -> None:
+    with loop_server(tmp_path, ServingConfig(), front) as (models, channel):
         call = start(channel)
         assert in_flight(models, 1)
         call.cancel()
