@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import stat
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from tests.fronts import (
     DATA,
     PREFACE,
     SETTINGS,
+    WINDOW,
     Channel,
     RawPeer,
     Running,
@@ -257,6 +259,29 @@ def serial_of(front: Running, authority: Authority) -> str:
         context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped,
     ):
         return str((wrapped.getpeercert() or {})["serialNumber"])
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_responses_that_nobody_reads_are_bounded_under_tls_too(
+    kind: str, authority: Authority
+) -> None:
+    listener = Listener(address=ANY_PORT, tls=authority.tls())
+    bounds: dict[str, Any] = {"max_connection_bytes": 10_000_000, "stalled_timeout_s": 0.5}
+    with (
+        running_front(kind, listeners=[listener], **bounds) as front,
+        socket.create_connection(("127.0.0.1", front.port), timeout=20) as plain,
+        client_context(authority, ["h2"]).wrap_socket(
+            plain, server_hostname="127.0.0.1"
+        ) as wrapped,
+    ):
+        wide = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 2**30))
+        wrapped.sendall(PREFACE + wide + frame(WINDOW, 0, 0, struct.pack(">I", 2**30)))
+        for stream in range(1, 101, 2):
+            wrapped.sendall(whole_call(stream, b"1000000", do="big"))
+        assert wait_until(lambda: front.front.counts().refused_calls > 30, timeout_s=10)
+        assert front.front.counts().held_bytes <= 10_000_000
+        assert wait_until(lambda: front.front.counts().connections == 0, timeout_s=10)
+        assert front.front.counts().held_bytes == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
