@@ -1,7 +1,7 @@
 """Running pipelines for tests: real sessions, real entry points."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from fogline.schema import Schema
 from fogline_edge.serving.models import Models, ServedModel
 from fogline_edge.serving.pipelines import (
     Branches,
+    Bring,
+    Brought,
     PipelineRunner,
     StepCounts,
     Surroundings,
@@ -42,6 +44,17 @@ def surroundings(*models: Path | ServedModel, threads: int = 2) -> Iterator[Surr
     finally:
         around.branches.close()
         around.watchdog.close()
+
+
+def brought(models: Models) -> Bring:
+    """Puts the components that a definition brings into `models`."""
+
+    def bring(_: str, parts: Sequence[Brought]) -> None:
+        for part in parts:
+            models.set_visible(part.name, visible=part.visible)
+            models.add(session_model(part.path, part.name, part.version))
+
+    return bring
 
 
 def runner_of(plain: Plain, around: Surroundings) -> PipelineRunner:

@@ -23,8 +23,9 @@ from fogline.summaries import Reference
 from fogline_edge.capture import Capture
 from fogline_edge.install import Installed, Installer, Phase
 from fogline_edge.serving.loading import Loading, variant_source
-from fogline_edge.serving.models import Models, ServedModel
-from fogline_edge.serving.residency import Need, Residency, Source
+from fogline_edge.serving.models import Models
+from fogline_edge.serving.pipeline_source import PipelineSource
+from fogline_edge.serving.residency import Residency, Source
 
 if TYPE_CHECKING:
     from fogline_edge.serving.pipelines import Surroundings
@@ -131,7 +132,7 @@ class ModelHost:
 
     def _calibrate(self, source: Source) -> None:
         """Before the first model: what onnxruntime takes once is no model's."""
-        if not self._is_calibrated and not isinstance(source, _PipelineSource):
+        if not self._is_calibrated and not isinstance(source, PipelineSource):
             # Here, since it takes 20 MB, which an agent without a model does without.
             from fogline.runtime.session import open_smallest
 
@@ -175,8 +176,10 @@ class ModelHost:
         # Here, so that a device without pipelines does not load what runs them.
         from fogline_edge.serving.pipelines import load_bundled_pipeline
 
-        return _PipelineSource(
-            installed,
+        return PipelineSource(
+            installed.name,
+            installed.version,
+            (installed.digest, installed.variant, installed.generation),
             partial(
                 load_bundled_pipeline,
                 bundle,
@@ -257,21 +260,6 @@ class HostedInstaller:
 
     def tick(self) -> None:
         self._installer.tick()
-
-
-class _PipelineSource:
-    """A pipeline as residency loads it: nothing is proved, and it holds no memory."""
-
-    need = Need(is_pipeline=True)
-
-    def __init__(self, installed: Installed, open_: Callable[[], ServedModel]) -> None:
-        self.name = installed.name
-        self.version = installed.version
-        self.stamp = installed.digest, installed.variant, installed.generation
-        self.open = open_
-
-    def prove(self) -> None:
-        pass
 
 
 class _Done:

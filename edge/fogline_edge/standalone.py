@@ -169,9 +169,7 @@ class Standalone:
     def _metrics_server(self, address: Address) -> "MetricsServer":
         from fogline_edge.serving.scrape import metrics_server
 
-        return metrics_server(
-            address, self._server, self._models, self._residency, steps=self._shelf.steps
-        )
+        return metrics_server(address, self._server, self._models, self._residency)
 
 
 def _at_start(offer: Offer) -> tuple[str, ...] | None:

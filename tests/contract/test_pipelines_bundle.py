@@ -1,7 +1,7 @@
 """A pipeline travels in a bundle: packed, read by strangers, proved, loaded on a device."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fogline.bundle import (
 from fogline.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from fogline.pipeline import Pipeline, schema_of
 from fogline.runtime.prove import prove_variant
-from fogline_edge.serving.pipelines import load_bundled_pipeline, load_pipeline
+from fogline_edge.serving.pipelines import Brought, load_bundled_pipeline, load_pipeline
 from tests.models import save_constant, save_identity
 from tests.pipeline_runners import session_model, surroundings
 from tests.pipelines import Plain, definition, output_of, pipeline_of, step_of
@@ -124,15 +124,14 @@ def test_a_pipeline_that_needs_what_is_not_installed_is_refused(tmp_path: Path) 
         load_bundled_pipeline(bundle, "", around, name="p", version=1, generation=1)
 
 
-def no_bring(*_: object) -> None:
-    raise AssertionError("a bundle brings no files of components")
-
-
 def test_a_bundle_is_loaded_from_its_folder_like_a_definition(tmp_path: Path) -> None:
     bundle = pack(tmp_path / "p", pipeline_of(PLAIN))
     paths = [save_constant(tmp_path / f"{n}.onnx", v) for n, v in (("a", 1), ("b", 2))]
-    bring: Callable[[Path, str, int], None] = no_bring
+    told: list[tuple[str, Sequence[Brought]]] = []
     with surroundings(*paths) as around:
-        served = load_pipeline(tmp_path / "p", around, bring=bring, version=2)
+        served = load_pipeline(
+            tmp_path / "p", around, bring=lambda *what: told.append(what), version=2
+        )
+        assert told == [("p", ())]
         assert (served.name, served.version, served.digest) == ("p", 2, bundle.digest)
         assert served.runner.run({"x": X})["y"].tolist() == [[2, 2]]

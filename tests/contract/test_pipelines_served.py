@@ -16,7 +16,7 @@ from fogline.tensors import Array
 from fogline_edge.serving import Models
 from fogline_edge.serving.pipelines import Stepwise, load_pipeline
 from tests.models import fit_classifier, save_classifier, save_constant, save_slow_loop
-from tests.pipeline_runners import session_model, surroundings
+from tests.pipeline_runners import brought, session_model, surroundings
 from tests.serving import Notebook, running
 
 CASCADE = """
@@ -96,7 +96,7 @@ def served(
         pipeline = load_pipeline(
             folder,
             around,
-            bring=lambda path, name, version: bring(around.models, path, name, version),
+            bring=brought(around.models),
             version=3,
         )
         around.models.add(pipeline)
@@ -107,10 +107,6 @@ def served(
                 yield client, pipeline.runner, around.models
             finally:
                 client.close()
-
-
-def bring(models: Models, path: Path, name: str, version: int) -> None:
-    models.add(session_model(path, name, version))
 
 
 def ask(client: triton.InferenceServerClient, rows: Array, **more: object) -> triton.InferResult:

@@ -5,13 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from examples.pipelines.cascade.build import build
-from fogline_edge.serving.models import Models
 from fogline_edge.serving.pipelines import PipelineRunner, load_pipeline
-from tests.pipeline_runners import counts_of, session_model, surroundings
-
-
-def bring(models: Models, path: Path, name: str, version: int) -> None:
-    models.add(session_model(path, name, version))
+from tests.pipeline_runners import brought, counts_of, surroundings
 
 
 def test_a_cascade_of_scaler_small_model_and_forest_answers_almost_as_the_forest(
@@ -22,7 +17,7 @@ def test_a_cascade_of_scaler_small_model_and_forest_answers_almost_as_the_forest
         served = load_pipeline(
             tmp_path,
             around,
-            bring=lambda path, name, n: bring(around.models, path, name, n),
+            bring=brought(around.models),
         )
         runner = served.runner
         assert isinstance(runner, PipelineRunner)

@@ -19,7 +19,7 @@ from fogline.clock import wait_until
 from fogline.tensors import Array
 from fogline_edge.serving import Models
 from fogline_edge.serving.pipelines import PipelineRunner, load_pipeline
-from tests.pipeline_runners import session_model, surroundings
+from tests.pipeline_runners import brought, session_model, surroundings
 from tests.serving import running, serve_process
 from tests.text_images import NAMEPLATE, scenes
 
@@ -75,9 +75,7 @@ def oracle() -> dict[str, list[tuple[str, float, Array]]]:
 def reader(folder: Path) -> Iterator[tuple[triton.InferenceServerClient, PipelineRunner, Models]]:
     with surroundings() as around:
         models = around.models
-        served = load_pipeline(
-            folder, around, bring=lambda path, name, n: _bring(models, path, name, n)
-        )
+        served = load_pipeline(folder, around, bring=brought(models))
         models.add(served)
         assert isinstance(served.runner, PipelineRunner)
         with running(models) as address:
@@ -86,10 +84,6 @@ def reader(folder: Path) -> Iterator[tuple[triton.InferenceServerClient, Pipelin
                 yield client, served.runner, models
             finally:
                 client.close()
-
-
-def _bring(models: Models, path: Path, name: str, version: int) -> None:
-    models.add(session_model(path, name, version))
 
 
 def read(client: triton.InferenceServerClient, image: Array) -> tuple[list[str], Array, Array]:

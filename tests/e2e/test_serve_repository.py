@@ -235,6 +235,76 @@ def test_no_request_fails_while_a_model_is_loaded_again(explicit: tuple[Any, Pat
     assert answers == {1, 2, 3, 4}
 
 
+def test_components_of_a_pipeline_are_replaced_one_by_one_under_load(
+    explicit: tuple[Any, Path],
+) -> None:
+    client, root = explicit
+    repositories.add_constant(root, "identity", 1)
+    repositories.add_pipeline(root)
+    for name in ("identity", "twice"):
+        client.load_model(name, headers=AUTHORIZED)
+    ends, answers, faults = threading.Event(), set(), []
+
+    def go_on() -> None:
+        own = triton.InferenceServerClient(client.address)
+        while not ends.is_set():
+            try:
+                answers.add(float(ask(own, "twice", ones(3, 2))[2, 1]))
+            except InferenceServerException as e:
+                faults.append(str(e))
+        own.close()
+
+    threads = [threading.Thread(target=go_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for value in (4, 5, 6):
+        models.save_constant(root / "twice" / "own.onnx", value)
+        client.load_model("twice", headers=AUTHORIZED)  # its own, with the pipeline
+        assert ask(client, "twice", ones(1, 2)).tolist() == [[value, value]]
+        repositories.add_constant(root, "identity", value, version=value)
+        client.load_model("identity", headers=AUTHORIZED)  # that of others, alone
+    ends.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert answers == {3, 4, 5, 6}
+
+
+def test_a_model_becomes_a_pipeline_and_one_again_under_load(explicit: tuple[Any, Path]) -> None:
+    client, root = explicit
+    repositories.add_identity(root)
+    repositories.add_constant(root, "twice", 9)
+    for name in ("identity", "twice"):
+        client.load_model(name, headers=AUTHORIZED)
+    ends, answers, faults = threading.Event(), set(), []
+
+    def go_on() -> None:
+        own = triton.InferenceServerClient(client.address)
+        while not ends.is_set():
+            try:
+                answers.add(float(ask(own, "twice", ones(1, 2))[0, 0]))
+            except InferenceServerException as e:
+                faults.append(str(e))
+        own.close()
+
+    threads = [threading.Thread(target=go_on) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        repositories.add_pipeline(root)
+        client.load_model("twice", headers=AUTHORIZED)
+        assert client.get_model_metadata("twice").platform == "fogline_pipeline"
+        (root / "twice" / "pipeline.toml").unlink()
+        client.load_model("twice", headers=AUTHORIZED)
+        assert client.get_model_metadata("twice").platform == "onnxruntime_onnx"
+    ends.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert answers == {9, 3}
+    assert {key for key in index(client) if key[0].startswith("twice")} == {("twice", "1")}
+
+
 def test_a_load_that_fails_leaves_what_serves(explicit: tuple[Any, Path]) -> None:
     client, root = explicit
     repositories.write(root / "a" / "1" / "model.onnx", "no model")
@@ -261,7 +331,7 @@ def test_a_pipeline_goes_with_its_own_components_or_without(explicit: tuple[Any,
     client.load_model("twice", headers=AUTHORIZED)
     assert ask(client, "twice", ones(2, 2)).tolist() == [[3, 3], [3, 3]]
     client.unload_model("twice", headers=AUTHORIZED)
-    assert index(client)["twice", ""] == ("UNAVAILABLE", "not loaded")
+    assert index(client)["twice", "1"] == ("UNAVAILABLE", "unloaded")
     assert not any(name == "twice-own" for name, _ in index(client))  # no client's to see
     client.load_model("twice", headers=AUTHORIZED)
     client.unload_model("twice", unload_dependents=True, headers=AUTHORIZED)

@@ -300,6 +300,26 @@ when = { tensor = "small.probabilities", measure = "max", below = 0.9 }
 """
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({"model": "m", "path": "1"}, {"model": "m@1", "path": "2"},
+         "components 'a' and 'b' bring model m@1 from '1' and from '2'"),
+        ({"model": "m", "path": "1", "visible": True}, {"model": "m@2", "path": "2"},
+         "components 'a' and 'b' bring model m, and only one of them says `visible`"),
+        ({"model": "p", "path": "1"}, {"model": "m"},
+         "component 'a': its model has the pipeline's own name 'p'"),
+    ],
+)  # fmt: skip
+def test_components_never_bring_two_models_of_one_name(
+    first: Plain, second: Plain, words: str
+) -> None:
+    steps = [step_of("a", {"x": "inputs.x"}), step_of("b", {"x": "a.y"})]
+    plain = definition(steps, [output_of("y", "b.y")], components={"a": first, "b": second})
+    with pytest.raises(InvalidInput, match=words):
+        pipeline_of(plain)
+
+
 def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
     (tmp_path / "pipeline.toml").write_text(TOML)
     pipeline = read_pipeline(tmp_path)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
@@ -30,7 +31,7 @@ WORDS = (
 )  # fmt: skip
 
 
-def value_of(field: FieldDescriptor, draw: Callable[[SearchStrategy[object]], object]) -> object:
+def value_of(field: Any, draw: Callable[[SearchStrategy[object]], object]) -> object:
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING:
             word = draw(st.sampled_from(WORDS))

@@ -8,20 +8,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from fogline import __version__
 from fogline_edge.serving.calls import FrontCounts
 from fogline_edge.serving.exposition import Family, Histogram, expose
 from fogline_edge.serving.process import ProcessCounts
 from fogline_edge.serving.residency import ResidencyCounts
-from fogline_edge.serving.served import ModelCounts
+from fogline_edge.serving.served import ModelCounts, ServedModel
 from fogline_edge.serving.statistics import LATENCY_BOUNDS_US, VersionStatistics
+from fogline_edge.serving.stepwise import StepCounts
 from fogline_edge.serving.versions import VersionStatus
-
-if TYPE_CHECKING:
-    from fogline_edge.serving.pipelines import StepCounts
-    from fogline_edge.serving.shelf import Shelved
 
 STACK_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper edges of the buckets of stack sizes, rows."""
@@ -39,7 +35,7 @@ class Snapshot:
     """What versions have done since the process began, in memory or not."""
     loaded: Sequence[ModelCounts]
     index: Sequence[VersionStatus]
-    steps: "Sequence[tuple[Shelved, StepCounts]]" = ()
+    steps: Sequence[tuple[ServedModel, StepCounts]] = ()
     """Of pipelines."""
     residency: ResidencyCounts
     front: FrontCounts
@@ -151,7 +147,7 @@ def _of_models(snapshot: Snapshot) -> Iterator[Family]:
     )
 
 
-def _of_steps(steps: "Sequence[tuple[Shelved, StepCounts]]") -> Iterator[Family]:
+def _of_steps(steps: Sequence[tuple[ServedModel, StepCounts]]) -> Iterator[Family]:
     for name, text in (
         ("runs", "Runs of a pipeline's step."),
         ("failures", "Runs of a pipeline's step that failed."),
@@ -164,7 +160,7 @@ def _of_steps(steps: "Sequence[tuple[Shelved, StepCounts]]") -> Iterator[Family]
     yield Family("fogline_step_seconds_total", "counter", "In a pipeline's step.", seconds)
 
 
-def _step_labels(of: "Shelved", step: "StepCounts") -> Labels:
+def _step_labels(of: ServedModel, step: StepCounts) -> Labels:
     version = str(of.version)
     return {"model": of.name, "version": version, "step": step.name, "component": step.component}
 

@@ -3,8 +3,7 @@
 Imported where somebody asks for metrics alone: it loads a megabyte that others do without.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from fogline.addresses import Address
 from fogline_edge.serving.metrics import Snapshot, render
@@ -13,10 +12,7 @@ from fogline_edge.serving.models import Models
 from fogline_edge.serving.process import read_process
 from fogline_edge.serving.residency import Residency
 from fogline_edge.serving.server import Server
-
-if TYPE_CHECKING:
-    from fogline_edge.serving.pipelines import StepCounts
-    from fogline_edge.serving.shelf import Shelved
+from fogline_edge.serving.stepwise import steps_of
 
 
 def metrics_server(
@@ -25,7 +21,6 @@ def metrics_server(
     models: Models,
     residency: Residency,
     *,
-    steps: "Callable[[], Iterable[tuple[Shelved, StepCounts]]]" = tuple,
     agent: Callable[[], Mapping[str, int]] = dict,
 ) -> MetricsServer:
     """A server of metrics that does not listen yet.
@@ -35,7 +30,6 @@ def metrics_server(
         server: What answers requests.
         models: What it serves.
         residency: What of it is in memory.
-        steps: Of pipelines.
         agent: An agent's own counters.
     """
 
@@ -45,7 +39,7 @@ def metrics_server(
                 versions=server.statistics.snapshot(),
                 loaded=models.list(),
                 index=models.index(),
-                steps=tuple(steps()),
+                steps=tuple(steps_of(models)),
                 residency=residency.counts(),
                 front=server.counts(),
                 process=read_process(),

@@ -1,25 +1,25 @@
 """Puts models and pipelines where requests find them, and takes them away; waits for each."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fogline.bundle import MANIFEST_NAME, read_bundle
-from fogline.errors import FoglineError
+from fogline.errors import Conflict, FoglineError
+from fogline.records import canonical_json
 from fogline_edge.serving.loading import Loading, source_of
 from fogline_edge.serving.models import Models, Then
+from fogline_edge.serving.pipeline_source import PipelineSource
 from fogline_edge.serving.residency import Residency, Source
-from fogline_edge.serving.served import drained
+from fogline_edge.serving.served import ServedModel
 
 if TYPE_CHECKING:
-    from fogline_edge.serving.pipelines import PipelineRunner, StepCounts, Surroundings
+    from fogline_edge.serving.pipelines import Brought, Surroundings
 
 PIPELINE_NAMES = ("pipeline.toml", "pipeline.json")
-_DRAIN_S = 120.0
-"""Longest wait for calls of a pipeline that is taken away; no request may take as long."""
 
 
 def holds_pipeline(path: Path) -> bool:
@@ -33,16 +33,6 @@ def holds_pipeline(path: Path) -> bool:
     if (path / MANIFEST_NAME).is_file():
         return read_bundle(path).manifest.variants[0].is_pipeline
     return any((path / name).is_file() for name in PIPELINE_NAMES)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shelved:
-    """A pipeline that serves, and the components that came with it."""
-
-    name: str
-    version: int
-    runner: "PipelineRunner"
-    components: list[str] = field(default_factory=list)
 
 
 class Shelf:
@@ -71,63 +61,101 @@ class Shelf:
         self._threads = threads
         self._load_timeout_s = load_timeout_s
         self._around: Surroundings | None = None
-        self._pipelines: dict[str, Shelved] = {}
+        self._owners: dict[str, str] = {}
+        """Who serves a model of that name: itself, or the pipeline that brings it."""
 
     def put(self, path: Path, name: str = "", version: int = 1, variant: str = "") -> None:
         """Has a model consist of this file or bundle; returns when it answers.
 
-        Raises as `loading.source_of`, and as its load.
+        Raises as `loading.source_of`, as its load, and as `claim`.
         """
         source = source_of(path, self._loading, name=name, version=version, variant=variant)
         self.put_sources(source.name, (source,))
 
     def put_sources(self, name: str, sources: Sequence[Source]) -> None:
         """Has a model consist of these versions. Raises what the first that fails does."""
+        self.claim(name)
         waited(partial(self._residency.replace, name, sources))
+        self._take_components(name)  # of the pipeline that it may have been before
 
     def put_pipeline(self, path: Path, name: str = "", version: int = 1) -> None:
-        """Loads a pipeline and the components that lie beside it. Raises as `load_pipeline`."""
+        """Loads a pipeline and the components that lie beside it; returns when it answers.
+
+        Where that fails, what served before goes on.
+
+        Raises as `load_pipeline`, as the loads of its components, and as `claim`.
+        """
         # Here, so that a server without pipelines does not load what runs them (3 MB).
-        from fogline_edge.serving.pipelines import PipelineRunner, load_pipeline
+        from fogline_edge.serving.pipelines import load_pipeline
 
-        components: list[str] = []
+        around = self._surroundings()
+        former = dict(self._owners)
+        wanted: set[str] = set()
 
-        def bring(path: Path, name: str, version: int) -> None:
-            self.put(path, name, version)
-            components.append(name)
+        def bring(pipeline: str, parts: "Sequence[Brought]") -> None:
+            self.claim(pipeline)
+            wanted.update(part.name for part in parts)
+            self._bring(pipeline, parts)
 
-        served = load_pipeline(path, self._surroundings(), bring=bring, name=name, version=version)
-        _, former = self._models.put(served)
-        if former is not None:
-            former.when_idle(former.served.runner.close)
-        if isinstance(served.runner, PipelineRunner):
-            self._pipelines = {
-                **self._pipelines,
-                served.name: Shelved(
-                    name=served.name,
-                    version=version,
-                    runner=served.runner,
-                    components=components,
-                ),
-            }
+        try:
+            served = load_pipeline(path, around, bring=bring, name=name, version=version)
+            waited(partial(self._residency.replace, served.name, (_source(served, around),)))
+        except FoglineError:
+            for component in wanted - former.keys():
+                self._take_component(component)
+            raise
+        self._take_components(served.name, but=wanted)
 
-    def take_pipeline(self, name: str, *, with_components: bool) -> None:
-        """Takes a pipeline away, waits for its last call, and lets its components go or stay."""
-        shelved = self._pipelines.get(name)
-        if shelved is None:
-            return
-        self._pipelines = {n: p for n, p in self._pipelines.items() if n != name}
-        entry = self._models.forget(name, shelved.version)
-        if entry is not None:
-            drained(entry, _DRAIN_S).runner.close()
-        for component in shelved.components if with_components else ():
-            waited(partial(self._residency.replace, component, ()))
+    def take(self, name: str, *, with_components: bool) -> None:
+        """Takes a model or pipeline out of memory when its last call has ended.
 
-    def steps(self) -> "Iterator[tuple[Shelved, StepCounts]]":
-        """What the steps of every pipeline have done; from any thread."""
-        for shelved in self._pipelines.values():
-            for step in shelved.runner.steps():
-                yield shelved, step
+        A pipeline's components stay where `with_components` does not say otherwise, for the next
+        time that it is loaded.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        waited(partial(self._residency.unload, name))
+        if with_components:
+            self._take_components(name)
+
+    def claim(self, name: str, owner: str = "") -> None:
+        """Says who serves a model of that name: itself, or the pipeline `owner` as its component.
+
+        Raises:
+            Conflict: another one does; a name never means two models.
+        """
+        owner = owner or name
+        there = self._owners.setdefault(name, owner)
+        if there != owner:
+            raise Conflict(
+                f"two models have the name {name!r}: {_whose(name, there)}, and "
+                f"{_whose(name, owner)}; give one of them another name"
+            )
+
+    def _bring(self, pipeline: str, parts: "Sequence[Brought]") -> None:
+        """All are proved before the first one answers, so that most faults change nothing."""
+        for part in parts:
+            self.claim(part.name, pipeline)
+        sources: dict[str, list[Source]] = {}
+        for part in parts:
+            source = source_of(part.path, self._loading, name=part.name, version=part.version)
+            source.prove()
+            sources.setdefault(part.name, []).append(source)
+        for part in parts:
+            self._models.set_visible(part.name, visible=part.visible)
+        for name, versions in sources.items():
+            waited(partial(self._residency.replace, name, versions))
+
+    def _take_components(self, pipeline: str, *, but: Collection[str] = ()) -> None:
+        for name, owner in list(self._owners.items()):
+            if owner == pipeline and name not in (pipeline, *but):
+                self._take_component(name)
+
+    def _take_component(self, name: str) -> None:
+        waited(partial(self._residency.replace, name, ()))
+        self._models.set_visible(name, visible=True)
+        del self._owners[name]
 
     def close(self) -> None:
         """When no pipeline runs any more."""
@@ -145,6 +173,25 @@ class Shelf:
                 load_timeout_s=self._load_timeout_s,
             )
         return self._around
+
+
+def _source(served: ServedModel, around: "Surroundings") -> PipelineSource:
+    """A pipeline that was held against its components, to be opened."""
+    from fogline_edge.serving.pipelines import PipelineRunner, make_again
+
+    made = [served]
+    runner = served.runner
+    definition = canonical_json(runner.pipeline) if isinstance(runner, PipelineRunner) else b""
+    return PipelineSource(
+        served.name,
+        served.version,
+        (sha256(definition).digest(), served.digest),
+        lambda: made.pop() if made else make_again(served, around),
+    )
+
+
+def _whose(name: str, owner: str) -> str:
+    return "one of its own" if name == owner else f"one that the pipeline {owner!r} brings"
 
 
 def waited(begin: Callable[[Then], None]) -> None:

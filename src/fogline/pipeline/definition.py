@@ -32,6 +32,7 @@ from fogline.pipeline.parts import (
     Word,
     alternatives,
     split_ref,
+    split_version,
     step_refs,
 )
 from fogline.records import Record
@@ -59,6 +60,7 @@ class Pipeline(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raises ValueError, which decoding turns into an error of ours."""
         schema_of(self)  # names are unique
+        _check_components(self)
         steps = index_steps(self.steps)
         known = {INPUTS: {f.name for f in self.inputs}, CONSTANTS: set(self.constants)}
         for where, refs in _places(self):
@@ -80,6 +82,31 @@ class Pipeline(Record, frozen=True, kw_only=True):
 def schema_of(pipeline: Pipeline) -> Schema:
     """What clients see. Raises `ValueError` where a name stands twice."""
     return Schema(inputs=pipeline.inputs, outputs=tuple(o.as_field() for o in pipeline.outputs))
+
+
+def _check_components(pipeline: Pipeline) -> None:
+    """One version of a model comes from one file, and a model is seen by clients or is not."""
+    files: dict[str, tuple[str, str]] = {}
+    visible: dict[str, tuple[str, bool]] = {}
+    for key, component in pipeline.components.items():
+        if not component.path:
+            continue
+        name, version = split_version(component.model)
+        ref = f"{name}@{version or 1}"
+        other, path = files.setdefault(ref, (key, component.path))
+        if path != component.path:
+            raise ValueError(
+                f"components {other!r} and {key!r} bring model {ref} from {path!r} and from "
+                f"{component.path!r}; give one of them another name or version"
+            )
+        other, is_visible = visible.setdefault(name, (key, component.visible))
+        if is_visible is not component.visible:
+            raise ValueError(
+                f"components {other!r} and {key!r} bring model {name}, and only one of them says "
+                "`visible`; clients see all its versions or none"
+            )
+        if name == pipeline.name:
+            raise ValueError(f"component {key!r}: its model has the pipeline's own name {name!r}")
 
 
 def _places(pipeline: Pipeline) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -14,9 +14,9 @@ from fogline.schema import Schema
 from fogline.tensors import Array
 from fogline_edge.serving.models import Entry, Models, NotLoaded
 from fogline_edge.serving.pipelines.claim import Claim
-from fogline_edge.serving.pipelines.counts import Stepwise
 from fogline_edge.serving.pipelines.stop import Stop
 from fogline_edge.serving.steps import PythonStep, find_step
+from fogline_edge.serving.stepwise import Stepwise
 
 MAX_LOADS = 8
 """How often one run waits for a version that leaves memory again before it can be used."""

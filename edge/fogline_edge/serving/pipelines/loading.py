@@ -1,12 +1,13 @@
 """A definition on disk -> a pipeline that can serve, with the components that it brings."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fogline.bundle import MANIFEST_NAME, Bundle, read_bundle, unpack_pipeline
 from fogline.clock import Clock, SystemClock
+from fogline.errors import Corrupt
 from fogline.ids import check_name
 from fogline.pipeline import (
     Pipeline,
@@ -25,8 +26,21 @@ from fogline_edge.serving.served import PIPELINE
 PLAN = ModelPlan(placement="pool")
 """Never on the front's loop; not stacked, because conditions by request may look at other rows."""
 
-Bring = Callable[[Path, str, int], None]
-"""Proves and loads the file or bundle at a path as NAME, VERSION, into the models."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """A version of a model that a definition brings."""
+
+    name: str
+    version: int
+    path: Path
+    """Of the file or bundle."""
+    visible: bool
+    """Whether clients are answered for it by its own name."""
+
+
+Bring = Callable[[str, Sequence[Brought]], None]
+"""Puts what the pipeline of this name brings into the models; told once, also of nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +60,14 @@ def load_pipeline(
 ) -> ServedModel:
     """Reads a definition, brings the components that lie beside it, and holds all together.
 
-    Components with a `path` are brought by `bring`, and are seen by clients only if they are
-    `visible`; the others must be among the models already. The caller adds what is returned.
+    Components with a `path` are brought by `bring`; the others must be among the models already.
+    The caller adds what is returned.
 
     Args:
         path: A `.toml` or `.json` file; or a folder with `pipeline.toml` or `pipeline.json`; or
             that of a bundle.
         around: What the pipeline runs with.
-        bring: Loads one component.
+        bring: Loads the components that lie beside it.
         name: What clients call the pipeline; the definition's own name if empty.
         version: Its number.
 
@@ -67,15 +81,27 @@ def load_pipeline(
     if path.is_dir() and (path / MANIFEST_NAME).is_file():
         bundle = read_bundle(path)
         pipeline = unpack_pipeline(bundle)
+        bring(name or pipeline.name, ())
         return make_pipeline(pipeline, around, name=name, version=version, digest=bundle.digest)
     file = definition_file(path)
     pipeline = read_pipeline(file)
+    bring(name or pipeline.name, _brought(file, pipeline))
+    return make_pipeline(pipeline, around, name=name, version=version)
+
+
+def _brought(file: Path, pipeline: Pipeline) -> Sequence[Brought]:
+    """The versions that a definition brings, each once."""
+    found = {}
     for key, component in pipeline.components.items():
         if component.path:
-            component_name, number = split_version(component.model)
-            around.models.set_visible(component_name, visible=component.visible)
-            bring(component_path(file, key, component), component_name, int(number or 1))
-    return make_pipeline(pipeline, around, name=name, version=version)
+            name, number = split_version(component.model)
+            found[name, int(number or 1)] = Brought(
+                name=name,
+                version=int(number or 1),
+                path=component_path(file, key, component),
+                visible=component.visible,
+            )
+    return tuple(found.values())
 
 
 def load_bundled_pipeline(
@@ -108,6 +134,15 @@ def make_pipeline(
     runner = _runner(pipeline, around, name or pipeline.name, version)
     runner.check(around.load_timeout_s)
     return _served(runner, name or pipeline.name, version, digest=digest)
+
+
+def make_again(served: ServedModel, around: Surroundings) -> ServedModel:
+    """A pipeline that left memory; until its components are there it answers `Unavailable`."""
+    runner = served.runner
+    if not isinstance(runner, PipelineRunner):
+        raise Corrupt(f"{served.label} is no pipeline")
+    anew = _runner(runner.pipeline, around, served.name, served.version)
+    return replace(served, runner=anew)
 
 
 def _runner(pipeline: Pipeline, around: Surroundings, name: str, version: int) -> PipelineRunner:

@@ -19,12 +19,12 @@ from fogline.tensors import Array
 from fogline_edge.serving.pipelines.board import Board
 from fogline_edge.serving.pipelines.branches import Branches
 from fogline_edge.serving.pipelines.components import Held
-from fogline_edge.serving.pipelines.counts import StepTally
 from fogline_edge.serving.pipelines.crew import Crew
 from fogline_edge.serving.pipelines.forms import difference, fits
 from fogline_edge.serving.pipelines.layout import Course, Layout, Task
 from fogline_edge.serving.pipelines.rows import Rows, Value, cut, read_only
 from fogline_edge.serving.pipelines.stop import Stop
+from fogline_edge.serving.stepwise import StepTally
 
 _LOG = logging.getLogger(__name__)
 

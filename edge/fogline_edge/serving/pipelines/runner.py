@@ -13,13 +13,13 @@ from fogline_edge.serving.models import Models
 from fogline_edge.serving.pipelines.board import Board
 from fogline_edge.serving.pipelines.branches import Branches
 from fogline_edge.serving.pipelines.components import part_of
-from fogline_edge.serving.pipelines.counts import StepCounts, StepTally
 from fogline_edge.serving.pipelines.crew import Crew
 from fogline_edge.serving.pipelines.fitting import Fitting
 from fogline_edge.serving.pipelines.forms import difference, fits
 from fogline_edge.serving.pipelines.layout import Layout
 from fogline_edge.serving.pipelines.run import Run
 from fogline_edge.serving.pipelines.stop import Stop
+from fogline_edge.serving.stepwise import StepCounts, StepTally
 
 
 class PipelineRunner:

@@ -133,6 +133,7 @@ class Repository:
             pipelines.append(name)
             return
         sources = self._sources(found)
+        self._shelf.claim(name)
         self._residency.offer(sources)
         self._note(name, found)
         for source in sources:
@@ -157,10 +158,7 @@ class Repository:
             self._faults.pop(name, None)
         if found is None:
             raise NotFound(f"model {name[:80]!r} is not loaded")
-        if _is_pipeline(found):
-            self._shelf.take_pipeline(name, with_components=with_dependents)
-        else:
-            waited(partial(self._residency.unload, name))
+        self._shelf.take(name, with_components=with_dependents)
 
     def _sources(self, found: Found) -> list[Source]:
         """A source for each version that is to be served."""

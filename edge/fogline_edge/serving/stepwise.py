@@ -1,8 +1,12 @@
-"""What each step of a pipeline has done."""
+"""What the steps of pipelines have done; light to import, as all who tell of it do."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from fogline_edge.serving.models import Models
+from fogline_edge.serving.served import ServedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +81,12 @@ class Stepwise(Protocol):
 
     def steps(self) -> tuple[StepCounts, ...]:
         """All steps in the order of the definition."""
+
+
+def steps_of(models: Models) -> Iterator[tuple[ServedModel, StepCounts]]:
+    """The steps of every pipeline in memory, each with its pipeline."""
+    for entry in models.entries():
+        runner = entry.served.runner
+        if isinstance(runner, Stepwise):
+            for step in runner.steps():
+                yield entry.served, step
