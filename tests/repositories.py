@@ -121,6 +121,32 @@ def add_pipeline(root: Path) -> None:
     models.save_constant(root / "twice" / "own.onnx", 3)
 
 
+ENSEMBLE = """
+platform: "ensemble"
+max_batch_size: 8
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 2 ] } ]
+output [ { name: "Y" data_type: TYPE_FP32 dims: [ 2 ] } ]
+ensemble_scheduling {
+  step [
+    {
+      model_name: "identity" model_version: -1
+      input_map { key: "x" value: "X" } output_map { key: "y" value: "same" }
+    },
+    {
+      model_name: "two" model_version: 1
+      input_map { key: "x" value: "same" } output_map { key: "y" value: "Y" }
+    }
+  ]
+}
+"""
+
+
+def add_ensemble(root: Path, name: str = "both") -> None:
+    """Of `identity` and version 1 of `two`, as Triton has it: with an empty version's folder."""
+    version_folder(root, name)
+    write(root / name / "config.pbtxt", ENSEMBLE)
+
+
 def save_tokens(path: Path) -> Path:
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     text = f'[[tokens]]\nname = "test"\nsha256 = "{digest}"\nrights = ["repository", "settings"]\n'

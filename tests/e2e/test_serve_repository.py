@@ -35,6 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repositories.write(root / "two" / "config.pbtxt", "version_policy: { all { } }")
     repositories.add_bundle(root)
     repositories.add_pipeline(root)
+    repositories.add_ensemble(root)
     repositories.add_broken(root)
     repositories.add_identity(root, "gpu")
     repositories.write(root / "gpu" / "config.pbtxt", "instance_group { kind: KIND_GPU }")
@@ -130,6 +131,17 @@ def test_bundles_and_pipelines_are_served_from_their_folders(client: Any) -> Non
     assert ask(client, "twice", ones(2, 2)).tolist() == [[3, 3], [3, 3]]
     assert client.get_model_metadata("twice").platform == "fogline_pipeline"
     assert client.get_model_config("twice").config.backend == ""
+
+
+def test_an_ensemble_is_served_as_triton_has_it(client: Any) -> None:
+    x = triton.InferInput("X", [3, 2], "FP32")
+    x.set_data_from_numpy(ones(3, 2))
+    assert client.infer("both", [x]).as_numpy("Y").tolist() == [[1, 1]] * 3
+    config = client.get_model_config("both").config
+    assert (config.platform, config.max_batch_size) == ("ensemble", 8)
+    assert [s.model_name for s in config.ensemble_scheduling.step] == ["identity", "two"]
+    metadata = client.get_model_metadata("both", as_json=True)
+    assert metadata["inputs"] == [{"name": "X", "datatype": "FP32", "shape": ["-1", "2"]}]
 
 
 def test_without_explicit_control_nobody_loads(client: Any) -> None:

@@ -111,7 +111,11 @@ def test_a_timeout_is_fixed_where_requests_may_not_change_it() -> None:
         ("instance_group [ { kind: KIND_CPU }\n, { gpus: [ 0 ] } ]", ":2: instance_group.gpus"),
         ("instance_group { rate_limiter { priority: 2 } }", "instance_group.rate_limiter"),
         ("sequence_batching { }", "sequence_batching is not served"),
-        ("ensemble_scheduling { step { model_name: 'a' } }", "pipeline.toml"),
+        ("ensemble_scheduling { } parameters { }", "parameters is not served of an ensemble"),
+        (
+            "ensemble_scheduling { } instance_group { count: 2 }",
+            "instance_group.count is not served of",
+        ),
         ("input { name: 'x' optional: true }", "input.optional is not served"),
         ("input { name: 'x' is_shape_tensor: true }", "input.is_shape_tensor"),
         ("input { name: 'x' allow_ragged_batch: true }", "input.allow_ragged_batch"),

@@ -52,7 +52,9 @@ def describe(served: ServedModel, declared: ModelConfig | None = None) -> ModelC
     else:
         config.CopyFrom(declared)
     _add_tensors(config, served)
-    config.name, config.platform = served.name, served.platform
+    is_ensemble = config.HasField("ensemble_scheduling")
+    config.name = served.name
+    config.platform = "ensemble" if is_ensemble else served.platform
     config.backend = BACKEND if served.platform == ONNXRUNTIME else ""
     plan = served.plan
     if config.max_batch_size > 0 and plan.max_stack > 1:

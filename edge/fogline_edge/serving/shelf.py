@@ -17,7 +17,8 @@ from fogline_edge.serving.residency import Residency, Source
 from fogline_edge.serving.served import ServedModel
 
 if TYPE_CHECKING:
-    from fogline_edge.serving.pipelines import Brought, Surroundings
+    from fogline.pipeline import Pipeline
+    from fogline_edge.serving.pipelines import Bring, Brought, Surroundings
 
 PIPELINE_NAMES = ("pipeline.toml", "pipeline.json")
 
@@ -88,6 +89,19 @@ class Shelf:
         # Here, so that a server without pipelines does not load what runs them (3 MB).
         from fogline_edge.serving.pipelines import load_pipeline
 
+        self._put_pipeline(partial(load_pipeline, path, name=name, version=version))
+
+    def put_ensemble(self, pipeline: "Pipeline", name: str, version: int) -> None:
+        """As `put_pipeline`, of a definition that brings no components."""
+        from fogline_edge.serving.pipelines import make_pipeline
+
+        def make(around: "Surroundings", *, bring: "Bring") -> ServedModel:
+            bring(name, ())
+            return make_pipeline(pipeline, around, name=name, version=version)
+
+        self._put_pipeline(make)
+
+    def _put_pipeline(self, make: Callable[..., ServedModel]) -> None:
         around = self._surroundings()
         former = dict(self._owners)
         wanted: set[str] = set()
@@ -98,7 +112,7 @@ class Shelf:
             self._bring(pipeline, parts)
 
         try:
-            served = load_pipeline(path, around, bring=bring, name=name, version=version)
+            served = make(around, bring=bring)
             waited(partial(self._residency.replace, served.name, (_source(served, around),)))
         except FoglineError:
             for component in wanted - former.keys():

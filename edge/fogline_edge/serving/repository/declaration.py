@@ -98,10 +98,8 @@ def declare(config: ConfigFile, folder: str) -> Declaration:
         Unsupported: it asks for something that is not served.
         InvalidInput: it contradicts itself, or the folder's name. Both name file, line and field.
     """
-    check_support(config)
+    check_named(config, folder)
     message = config.message
-    if message.name and message.name != folder:
-        raise _wrong(config, ("name",), f"{message.name[:80]!r} is not the folder's {folder!r}")
     level = message.optimization.graph.level
     return Declaration(
         max_batch_size=_max_batch_size(config),
@@ -118,6 +116,14 @@ def declare(config: ConfigFile, folder: str) -> Declaration:
         queue=_queue(config),
         warmups=_warmups(config),
     )
+
+
+def check_named(config: ConfigFile, folder: str) -> None:
+    """Raises as `check_support`, and `InvalidInput` where the name is not the folder's."""
+    check_support(config)
+    name = config.message.name
+    if name and name != folder:
+        raise _wrong(config, ("name",), f"{name[:80]!r} is not the folder's {folder!r}")
 
 
 def _wrong(config: ConfigFile, fields: tuple[str, ...], text: str) -> InvalidInput:

@@ -1,6 +1,6 @@
 """What lies in a repository's folder; reads names, not models.
 
-    DIR/NAME/config.pbtxt           optional
+    DIR/NAME/config.pbtxt           optional; of a model, or of an ensemble
     DIR/NAME/1/model.onnx           versions are numbers from 1, without leading zeros; a folder of
                                     this name holds model.onnx and its external data
     DIR/NAME/labels.txt             as config.pbtxt names it
@@ -17,14 +17,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fogline.bundle import MANIFEST_NAME
 from fogline.errors import Exhausted, FoglineError, Forbidden, InvalidInput, NotFound
 from fogline.ids import check_name
 from fogline.wire.model_config_pb2 import ModelConfig
-from fogline_edge.serving.repository.config_file import CONFIG_NAME, read_config
-from fogline_edge.serving.repository.declaration import Declaration, declare
+from fogline_edge.serving.repository.config_file import CONFIG_NAME, ConfigFile, read_config
+from fogline_edge.serving.repository.declaration import Declaration, check_named, declare
+from fogline_edge.serving.repository.support import is_ensemble
 from fogline_edge.serving.shelf import PIPELINE_NAMES
+
+if TYPE_CHECKING:
+    from fogline.pipeline import Pipeline
 
 MAX_FOLDERS = 1024
 """Models of one repository."""
@@ -58,6 +63,8 @@ class Found:
     """The `config.pbtxt`; None where there is none."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Contents of the label files, by output."""
+    pipeline: "Pipeline | None" = None
+    """What an ensemble comes to."""
 
 
 def is_repository(folder: Path) -> bool:
@@ -136,6 +143,8 @@ def _model(root: Path, folder: Path, name: str) -> Found:
     config = folder / CONFIG_NAME
     if os.path.lexists(config):
         parsed = read_config(_regular(config, root))
+        if is_ensemble(parsed):
+            return _ensemble(folder, name, parsed)
         declaration, message = declare(parsed, name), parsed.message
     numbers = _versions(folder)
     if not numbers:
@@ -155,6 +164,22 @@ def _model(root: Path, folder: Path, name: str) -> Found:
             for t in declaration.outputs
             if t.label_file
         },
+    )
+
+
+def _ensemble(folder: Path, name: str, config: ConfigFile) -> Found:
+    """As its highest version's folder has it, which is empty; or as version 1 without one."""
+    from fogline_edge.serving.pipelines.ensemble import pipeline_of_ensemble  # 3 MB
+
+    check_named(config, name)
+    config.message.name = name
+    return Found(
+        name=name,
+        kind=Kind.PIPELINE,
+        folder=folder,
+        versions={max(_versions(folder), default=1): folder},
+        message=config.message,
+        pipeline=pipeline_of_ensemble(config.message),
     )
 
 

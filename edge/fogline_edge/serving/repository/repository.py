@@ -120,7 +120,9 @@ class Repository:
     def _bring(self, name: str) -> None:
         """Reads a model's folder and has the model served as it lies there."""
         found = look_up(self._root, name)
-        if _is_pipeline(found):
+        if found.pipeline is not None:
+            self._shelf.put_ensemble(found.pipeline, name, *found.versions)
+        elif _is_pipeline(found):
             self._shelf.put_pipeline(found.folder, name)
         else:
             self._shelf.put_sources(name, self._sources(found))
@@ -230,4 +232,6 @@ def _said(name: str, error: Exception) -> FoglineError:
 
 
 def _is_pipeline(found: Found) -> bool:
-    return found.kind is not Kind.MODEL and holds_pipeline(found.folder)
+    if found.kind is Kind.BUNDLE:
+        return holds_pipeline(found.folder)
+    return found.kind is Kind.PIPELINE

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from fogline.errors import Unsupported
+from fogline.errors import InvalidInput, Unsupported
 from fogline_edge.serving.repository.config_file import ConfigFile
 
 Effect = Literal["applies", "ignored", "refused"]
@@ -35,7 +35,9 @@ _SEQUENCES = "requests of one sequence are not kept together"
 FIELDS: Mapping[str, Row] = MappingProxyType(
     {
         "name": Row("applies", "must be the folder's name"),
-        "platform": Row("applies", "the one that is served", ("onnxruntime_onnx",)),
+        "platform": Row(
+            "applies", "an ONNX file, or an ensemble of models", ("onnxruntime_onnx", "ensemble")
+        ),
         "backend": Row("applies", "the one that is served", ("onnxruntime",)),
         "runtime": Row("refused", "names a library to load, and none is loaded"),
         "version_policy": Row("applies", "which versions are served: latest, all, specific"),
@@ -104,7 +106,7 @@ FIELDS: Mapping[str, Row] = MappingProxyType(
         ),
         "sequence_batching": Row("refused", _SEQUENCES),
         "ensemble_scheduling": Row(
-            "refused", "write a pipeline.toml; `fogline pipeline convert` does it"
+            "applies", "a pipeline of the repository's models; nothing else beside its tensors"
         ),
         "instance_group.name": Row("ignored", "told to clients"),
         "instance_group.kind": Row("applies", "where to run", ("KIND_CPU",)),
@@ -133,6 +135,13 @@ FIELDS: Mapping[str, Row] = MappingProxyType(
 )
 """Fields of `ModelConfig` by their path. A field within one that has a row is covered by it."""
 
+ENSEMBLE = frozenset({
+    "name", "platform", "max_batch_size", "ensemble_scheduling",
+    "input.name", "input.data_type", "input.dims", "input.format",
+    "output.name", "output.data_type", "output.dims",
+})  # fmt: skip
+"""Fields that an ensemble may have."""
+
 PARAMETERS: Mapping[str, Row] = MappingProxyType(
     {
         "intra_op_thread_count": Row("applies", "threads inside one run; 0: one"),
@@ -155,6 +164,11 @@ def check_support(config: ConfigFile) -> None:
     """
     for path, value in _set_fields(config.message, ()):
         row = FIELDS[".".join(path)]
+        if is_ensemble(config) and ".".join(path) not in ENSEMBLE:
+            raise Unsupported(
+                f"{config.where(path)}: {'.'.join(path)} is not served of an ensemble; its models "
+                "may have it"
+            )
         if row.effect == "refused":
             raise Unsupported(f"{config.where(path)}: {'.'.join(path)} is not served: {row.text}")
         if row.only and value not in row.only:
@@ -164,6 +178,17 @@ def check_support(config: ConfigFile) -> None:
             )
     for key, parameter in config.message.parameters.items():
         _check_parameter(config, key, parameter.string_value)
+
+
+def is_ensemble(config: ConfigFile) -> bool:
+    """Raises `InvalidInput` where the configuration is not sure of it."""
+    has_steps = config.message.HasField("ensemble_scheduling")
+    if config.message.platform and (config.message.platform == "ensemble") is not has_steps:
+        raise InvalidInput(
+            f"{config.where(('platform',))}: platform: `ensemble` and ensemble_scheduling come "
+            "together"
+        )
+    return has_steps
 
 
 def parameter_row(key: str) -> Row | None:
