@@ -12,6 +12,7 @@ from fogline.runtime.plan import ModelPlan
 from fogline_edge.serving.config import ServingConfig
 from fogline_edge.serving.jobs import Job
 from fogline_edge.serving.lanes import DEFAULT_PRIORITY, Lane
+from fogline_edge.serving.queue_policy import QueuePolicy
 from fogline_edge.serving.scheduler import Lanes, loop_rows
 
 
@@ -220,3 +221,17 @@ def test_cheap_rows_go_to_the_loop_and_many_of_them_to_the_pool() -> None:
     assert loop_rows(ModelPlan(placement="auto", one_row_us=1.0), 200.0) == 0
     delayed = ModelPlan(placement="loop", one_row_us=1.0, row_us=1.0, max_delay_us=100)
     assert loop_rows(delayed, 200.0) == 0
+
+
+def test_runs_of_several_threads_are_fewer_at_once() -> None:
+    config = ServingConfig(max_running=4)
+    for threads, declared, at_once in (
+        (1, 0, 4),
+        (2, 0, 2),
+        (3, 0, 1),
+        (8, 0, 1),
+        (1, 3, 3),
+        (2, 3, 2),
+    ):
+        lanes = Lanes(ModelPlan(threads=threads), config, QueuePolicy(max_running=declared))
+        assert lanes.pool.max_running == at_once

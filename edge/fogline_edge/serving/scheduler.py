@@ -51,13 +51,14 @@ class Lanes:
         self.loop_stack = min(plan.max_stack, max(1, self.loop_rows))
         """Rows of one run in `flush`."""
         said = queue or QueuePolicy()
+        at_once = max(1, config.max_running // plan.threads)
         self.pool = Lane(
             max_rows=max(1, plan.max_stack),
             max_queued=min(config.max_queued, said.max_queued or config.max_queued),
             one_row_us=plan.one_row_us,
             row_us=plan.row_us,
             max_delay_s=plan.max_delay_us * 1e-6,
-            max_running=said.max_running,
+            max_running=min(said.max_running or at_once, at_once),
         )
 
 
