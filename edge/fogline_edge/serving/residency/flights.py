@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from fogline.backoff import Backoff
 from fogline.clock import Clock
 from fogline.errors import Exhausted, FoglineError, Unavailable
-from fogline_edge.serving.residency.source import Then
+from fogline_edge.serving.residency.source import Key, Then
 
 _LOG = logging.getLogger(__name__)
-
-Key = tuple[str, int]
 
 
 @dataclass(slots=True)

@@ -134,15 +134,19 @@ class Keeper:
         opened, arrival.opened = arrival.opened, []
         arrival.wanted = ()  # timers may hold the arrival for some time, and this would hold models
         arrival.passed.clear()
-        if error is not None:
-            for holding in opened:
-                self._close(holding)
-            if opened:
-                self._worker.post(self.settle)
+        if error is not None and opened:
+            self._abandon(opened)
+            self._worker.post(self.settle)  # there is room again
         try:
             arrival.done(() if error is not None else opened, error)
         except Exception:  # a task boundary: other arrivals have nothing to do with it
             _LOG.exception("not put in", extra={"model": arrival.name})
+            self._abandon(opened)
+
+    def _abandon(self, opened: Iterable[Holding]) -> None:
+        for holding in opened:
+            if holding.stay is Stay.COMING:
+                self._close(holding)
 
     def _open(self, source: Source) -> Holding:
         holding = self._holdings.open(source, is_pinned=self._is_pinned(source))

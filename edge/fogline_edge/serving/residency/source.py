@@ -11,6 +11,10 @@ Then = Callable[[FoglineError | None], None]
 """Told once how it came out; on any thread, and must not block."""
 
 
+Key = tuple[str, int]
+"""A version's name and number."""
+
+
 class Source(Protocol):
     """One version that can be loaded, again and again."""
 
@@ -37,3 +41,7 @@ class Source(Protocol):
 
     def open(self) -> ServedModel:
         """Loads it, which takes up to `need.peak_bytes` of anonymous memory. Raises as `prove`."""
+
+
+def key_of(source: Source) -> Key:
+    return source.name, source.version
