@@ -123,6 +123,7 @@ class Agent:
             ),
             clock=timer,
         )
+        self._host.count_in(self._server.statistics)
         self._installer = Installer(
             folder,
             identity,

@@ -26,6 +26,7 @@ from fogline_edge.serving.loading import Loading, variant_source
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.pipeline_source import PipelineSource
 from fogline_edge.serving.residency import Residency, Source
+from fogline_edge.serving.statistics import Statistics
 
 if TYPE_CHECKING:
     from fogline_edge.serving.pipelines import Surroundings
@@ -75,6 +76,7 @@ class ModelHost:
         self._capture = capture
         self._desired = desired
         self._hosting = hosting
+        self._statistics: Statistics | None = None
         self._watchdog = Watchdog()
         self._around: Surroundings | None = None
         self._installed: dict[str, Installed] = {}
@@ -82,6 +84,10 @@ class ModelHost:
         """By name: the digest that capture knows of, and under which policy."""
         self._unobserved: set[str] = set()
         self._is_calibrated = False
+
+    def count_in(self, statistics: Statistics) -> None:
+        """Has what models do in pipelines counted; before the first pipeline."""
+        self._statistics = statistics
 
     def activate(self, installed: Installed) -> None:
         """Lets a version answer to its name in place of the former one, without a gap.
@@ -199,6 +205,7 @@ class ModelHost:
                 models=self._models,
                 branches=Branches(self._hosting.branch_threads),
                 watchdog=self._watchdog,
+                statistics=self._statistics,
             )
         return self._around
 

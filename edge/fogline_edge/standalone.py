@@ -97,6 +97,7 @@ class Standalone:
         )
         self._repository = self._open_repository(loading)
         self._server = Server(listeners, self._models, config=config, repository=self._repository)
+        self._shelf.count_in(self._server.statistics)
         self._metrics = None if metrics is None else self._metrics_server(metrics)
 
     def load(self) -> Mapping[str, FoglineError]:

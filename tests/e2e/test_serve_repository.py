@@ -166,6 +166,23 @@ def test_prometheus_reads_what_was_asked(client: Any, address: str) -> None:
     assert 'fogline_model_ready{model="broken",version="1"} 0' in text
 
 
+def test_models_count_what_they_do_in_pipelines(client: Any) -> None:
+    def rows(name: str) -> tuple[int, int]:
+        (found,) = client.get_inference_statistics(name).model_stats
+        return found.inference_count, found.inference_stats.success.count
+
+    before = {name: rows(name) for name in ("twice", "identity", "twice-own")}
+    ask(client, "twice", ones(5, 2))
+    ask(client, "identity", ones(2, 2))
+    after = {name: rows(name) for name in before}
+    grown = {n: (after[n][0] - before[n][0], after[n][1] - before[n][1]) for n in before}
+    assert grown == {"twice": (5, 1), "identity": (7, 2), "twice-own": (5, 1)}
+    (own,) = client.get_inference_statistics("twice-own", "1").model_stats
+    assert own.inference_stats.compute_infer.ns > 0
+    assert {b.batch_size for b in own.batch_stats} >= {5}
+    assert {m.name for m in client.get_inference_statistics().model_stats} >= set(before)
+
+
 @pytest.fixture
 def explicit(tmp_path: Path) -> Iterator[tuple[Any, Path]]:
     """A server of which nothing is loaded at the start but `a`, and its repository."""

@@ -94,3 +94,16 @@ def test_the_number_of_versions_is_bounded() -> None:
     found = statistics.snapshot()
     assert len(found) == MAX_VERSIONS
     assert found[0].version == 5
+
+
+def test_a_pipelines_step_counts_for_the_model_that_it_ran() -> None:
+    statistics = Statistics(ManualClock())
+    statistics.record_step("m", 1, 3, 0.25, None)
+    statistics.record_step("m", 1, 3, 0.5, DeadlineExceeded("late"))
+    (found,) = statistics.snapshot()
+    assert (found.rows, found.runs, found.success.count) == (3, 1, 1)
+    assert (found.success.ns, found.infer.ns, found.queue.ns) == (250_000_000, 250_000_000, 0)
+    assert (found.failure.count, found.failure.ns) == (1, 500_000_000)
+    assert found.failures == {"DEADLINE_EXCEEDED": 1}
+    assert {rows: s.runs for rows, s in found.stacks.items()} == {3: 1}
+    assert sum(found.latency) == 1

@@ -66,12 +66,12 @@ class Metadata:
         """Of one version, of all versions of a model, or of all models. Raises `NotFound`."""
         found = {(s.name, s.version): s for s in self._statistics.snapshot(message.name)}
         response = ModelStatisticsResponse()
-        for row in self._models.index():
-            if message.name not in ("", row.name):
+        keys = {(row.name, row.version) for row in self._models.index()}
+        # Pipelines' own models too, as Triton tells of those that an ensemble is composed of.
+        keys |= {(c.served.name, c.served.version) for c in self._models.list()}
+        for key in sorted(keys):
+            if message.name not in ("", key[0]) or message.version not in ("", str(key[1])):
                 continue
-            if message.version not in ("", str(row.version)):
-                continue
-            key = row.name, row.version
             _fill(response.model_stats.add(), found.get(key) or VersionStatistics(*key))
         if message.name and not response.model_stats:
             raise NotFound(

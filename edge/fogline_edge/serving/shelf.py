@@ -15,6 +15,7 @@ from fogline_edge.serving.models import Models, Then
 from fogline_edge.serving.pipeline_source import PipelineSource
 from fogline_edge.serving.residency import Residency, Source
 from fogline_edge.serving.served import ServedModel
+from fogline_edge.serving.statistics import Statistics
 
 if TYPE_CHECKING:
     from fogline.pipeline import Pipeline
@@ -61,9 +62,14 @@ class Shelf:
         self._loading = loading
         self._threads = threads
         self._load_timeout_s = load_timeout_s
+        self._statistics: Statistics | None = None
         self._around: Surroundings | None = None
         self._owners: dict[str, str] = {}
         """Who serves a model of that name: itself, or the pipeline that brings it."""
+
+    def count_in(self, statistics: Statistics) -> None:
+        """Has what models do in pipelines counted; before the first pipeline."""
+        self._statistics = statistics
 
     def put(self, path: Path, name: str = "", version: int = 1, variant: str = "") -> None:
         """Has a model consist of this file or bundle; returns when it answers.
@@ -185,6 +191,7 @@ class Shelf:
                 branches=Branches(self._threads),
                 watchdog=self._loading.watchdog,
                 load_timeout_s=self._load_timeout_s,
+                statistics=self._statistics,
             )
         return self._around
 

@@ -90,6 +90,14 @@ class _Tally:
         self.failures: dict[str, int] = {}
         self.latency = [0] * (len(LATENCY_BOUNDS_US) + 1)
 
+    def stack(self, rows: int, run_s: float) -> None:
+        stack = self.stacks.get(rows)
+        if stack is not None:
+            stack[0] += 1
+            stack[1] += run_s
+        elif len(self.stacks) < MAX_STACK_SIZES:
+            self.stacks[rows] = [1, run_s]
+
     def fail(self, status: str, count: int) -> None:
         self.failed += count
         self.failures[status] = self.failures.get(status, 0) + count
@@ -151,15 +159,29 @@ class Statistics:
             tally.join_s += (ran.joined - ran.started) * count
             tally.infer_s += run_s * count
             tally.encode_s += (encoded - ran.ended) * count
-            stack = tally.stacks.get(rows)
-            if stack is not None:
-                stack[0] += 1
-                stack[1] += run_s
-            elif len(tally.stacks) < MAX_STACK_SIZES:
-                tally.stacks[rows] = [1, run_s]
+            tally.stack(rows, run_s)
             latency = tally.latency
             for took_us in latency_us:
                 latency[bisect_left(LATENCY_BOUNDS_US, took_us)] += 1
+
+    def record_step(
+        self, name: str, version: int, rows: int, took_s: float, error: FoglineError | None
+    ) -> None:
+        """Takes note of a run that a pipeline's step made of a model; nothing of it waited."""
+        with self._lock:
+            tally = self._of(name, version)
+            tally.last = self._clock.monotonic()
+            if error is not None:
+                tally.fail(status_of(error).name, 1)
+                tally.failed_s += took_s
+                return
+            tally.answered += 1
+            tally.rows += rows
+            tally.runs += 1
+            tally.success_s += took_s
+            tally.infer_s += took_s
+            tally.stack(rows, took_s)
+            tally.latency[bisect_left(LATENCY_BOUNDS_US, took_s * 1e6)] += 1
 
     def refuse(self, name: str, version: int, status: str) -> None:
         """Counts a request that was turned away before it could wait."""

@@ -15,6 +15,7 @@ from fogline.tensors import Array
 from fogline_edge.serving.models import Entry, Models, NotLoaded
 from fogline_edge.serving.pipelines.claim import Claim
 from fogline_edge.serving.pipelines.stop import Stop
+from fogline_edge.serving.statistics import Statistics
 from fogline_edge.serving.steps import PythonStep, find_step
 from fogline_edge.serving.stepwise import Stepwise
 
@@ -43,6 +44,9 @@ class Held(Protocol):
     ) -> Mapping[str, Array]:
         """Computes at least `outputs`."""
 
+    def note(self, rows: int, took_s: float, error: FoglineError | None) -> None:
+        """Counts a run of so many rows."""
+
     def release(self, *, failed: bool) -> None: ...
 
 
@@ -60,31 +64,34 @@ class Part(Protocol):
         """What is there to play it now, in memory."""
 
 
-def part_of(component: Component, models: Models) -> Part:
+def part_of(component: Component, models: Models, statistics: Statistics | None) -> Part:
     """Raises as `find_step` for a Python step."""
     if component.step:
         return StepPart(component.step, find_step(component.step, component.options))
-    return ModelPart(models, *split_version(component.model))
+    return ModelPart(models, *split_version(component.model), statistics)
 
 
 class ModelPart:
     """A model's active version, or a certain one."""
 
-    def __init__(self, models: Models, name: str, version: str) -> None:
+    def __init__(
+        self, models: Models, name: str, version: str, statistics: Statistics | None
+    ) -> None:
         self._models = models
         self._name = name
         self._version = version
+        self._statistics = statistics
 
     def hold(self, stop: Stop) -> "HeldModel":
         for _ in range(MAX_LOADS):
             try:
-                return HeldModel(self._acquire())
+                return HeldModel(self._acquire(), self._statistics)
             except NotLoaded:
                 entry = self._load(stop)
             except NotFound as e:  # the caller asked for the pipeline, which is there
                 raise Unavailable(str(e)) from e
             if entry is not None:
-                return HeldModel(entry)
+                return HeldModel(entry, self._statistics)
         raise Unavailable(f"model {self._name} was loaded {MAX_LOADS} times and left memory again")
 
     def peek(self) -> Look | None:
@@ -119,10 +126,11 @@ class ModelPart:
 class HeldModel:
     """A version between `Models.acquire` and `Entry.release`."""
 
-    __slots__ = ("_entry", "schema", "version")
+    __slots__ = ("_entry", "_statistics", "schema", "version")
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, statistics: Statistics | None) -> None:
         self._entry = entry
+        self._statistics = statistics
         self.schema = entry.served.schema
         self.version = str(entry.served.version)
 
@@ -138,6 +146,11 @@ class HeldModel:
             return self._entry.served.runner.run(arrays, outputs, interrupt=interrupt)
         finally:
             stop.over(key)
+
+    def note(self, rows: int, took_s: float, error: FoglineError | None) -> None:
+        served = self._entry.served
+        if self._statistics is not None:
+            self._statistics.record_step(served.name, served.version, rows, took_s, error)
 
     def release(self, *, failed: bool) -> None:
         self._entry.release(failures=int(failed))
@@ -179,6 +192,9 @@ class StepPart:
             )
             raise _fault(self._ref, e) from None
         return {name: _checked(self._ref, name, results.get(name)) for name in outputs}
+
+    def note(self, rows: int, took_s: float, error: FoglineError | None) -> None:
+        pass
 
     def release(self, *, failed: bool) -> None:
         pass

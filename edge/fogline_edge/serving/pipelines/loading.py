@@ -22,6 +22,7 @@ from fogline_edge.serving.models import Models, ServedModel
 from fogline_edge.serving.pipelines.branches import Branches
 from fogline_edge.serving.pipelines.runner import PipelineRunner
 from fogline_edge.serving.served import PIPELINE
+from fogline_edge.serving.statistics import Statistics
 
 PLAN = ModelPlan(placement="pool")
 """Never on the front's loop; not stacked, because conditions by request may look at other rows."""
@@ -50,6 +51,8 @@ class Surroundings:
     models: Models
     branches: Branches
     watchdog: Watchdog
+    statistics: Statistics | None = None
+    """Where what models do in pipelines is counted, beside what they are asked for themselves."""
     clock: Clock = field(default_factory=SystemClock)
     load_timeout_s: float = 120.0
     """How long the components of a pipeline may take to be there, seconds."""
@@ -153,6 +156,7 @@ def _runner(pipeline: Pipeline, around: Surroundings, name: str, version: int) -
         branches=around.branches,
         watchdog=around.watchdog,
         clock=around.clock,
+        statistics=around.statistics,
     )
 
 

@@ -195,8 +195,22 @@ class Run:
             arrays[name] = array
         fields = {f.name: f for f in held.schema.outputs}
         wanted = task.read or tuple(fields)
-        results = held.run(arrays, wanted, self._stop)
+        results = self._ran(held, arrays, wanted)
         return {name: _result(fields[name], results[name], rows) for name in wanted}
+
+    def _ran(
+        self, held: Held, arrays: Mapping[str, Array], wanted: Sequence[str]
+    ) -> Mapping[str, Array]:
+        count = max((len(a) for a in arrays.values() if a.ndim), default=1)
+        error: FoglineError | None = None
+        began = self._clock.monotonic()
+        try:
+            return held.run(arrays, wanted, self._stop)
+        except FoglineError as e:
+            error = e
+            raise
+        finally:
+            held.note(count, self._clock.monotonic() - began, error)
 
     def _output(self, name: str) -> Array:
         output, take = self._layout.outputs[name]

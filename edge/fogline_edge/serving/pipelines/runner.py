@@ -19,6 +19,7 @@ from fogline_edge.serving.pipelines.forms import difference, fits
 from fogline_edge.serving.pipelines.layout import Layout
 from fogline_edge.serving.pipelines.run import Run
 from fogline_edge.serving.pipelines.stop import Stop
+from fogline_edge.serving.statistics import Statistics
 from fogline_edge.serving.stepwise import StepCounts, StepTally
 
 
@@ -35,6 +36,7 @@ class PipelineRunner:
         branches: Threads for its branches; the owner closes them.
         watchdog: Ends late runs.
         clock: Measures steps.
+        statistics: Counts what its models do in it; None: nobody does.
 
     Raises:
         NotFound: a Python step is not installed.
@@ -50,6 +52,7 @@ class PipelineRunner:
         branches: Branches,
         watchdog: Watchdog,
         clock: Clock,
+        statistics: Statistics | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.schema: Schema = schema_of(pipeline)
@@ -60,7 +63,9 @@ class PipelineRunner:
         self._watchdog = watchdog
         self._clock = clock
         self._layout = Layout(pipeline)
-        self._parts = {key: part_of(c, models) for key, c in pipeline.components.items()}
+        self._parts = {
+            key: part_of(c, models, statistics) for key, c in pipeline.components.items()
+        }
         self._fitting = Fitting(pipeline, self._parts, self._label)
         self._tallies = {
             step.name: StepTally(step.name, pipeline.components[step.run].ref)
