@@ -184,6 +184,15 @@ def test_nothing_is_sent_while_the_peer_does_not_read(name: str, tmp_path: Path)
         assert wait_until(lambda: one.held() == 0, timeout_s=10)
 
 
+def test_metadata_that_nobody_asks_for_is_not_read(tmp_path: Path) -> None:
+    """Here it could not be: the value of a binary key is not base64."""
+    with running(tmp_path) as one, RawPeer(one.port) as peer:
+        data = message(infer("loop", "a"))
+        peer.send(request(1, p_path=STREAM, some_bin="!") + frame(DATA, END_STREAM, 1, data))
+        body = b"".join(f.payload for f in peer.end_of(1) if f.kind == DATA)
+        assert [answer_of(m) for m in messages_of(body)] == [("a", "")]
+
+
 def messages_of(body: bytes) -> Iterator[bytes]:
     at = 0
     while at < len(body):
