@@ -62,6 +62,6 @@ class Exhausted(FoglineError):
     """A stated bound was reached."""
 
 
-def internal_error(error: Exception, where: str = "") -> FoglineError:
+def internal_error(error: BaseException, where: str = "") -> FoglineError:
     """What a peer is told of a fault of ours: its kind, and nothing of what it says."""
     return FoglineError(f"{where}internal error ({type(error).__name__})")

@@ -389,6 +389,20 @@ def test_a_fault_of_ours_is_told() -> None:
         assert "internal error" in str(d.ran[0].error)
 
 
+@pytest.mark.parametrize("plan", [LOOP, ModelPlan(placement="pool")])
+def test_code_of_a_model_that_asks_to_exit_is_a_fault_like_others(plan: ModelPlan) -> None:
+    class Leaving(Gate):
+        def run(self, *arguments: object) -> dict[str, Array]:
+            sys.exit("enough")
+
+    with desk(max_running=1) as d:
+        d.add(Leaving(), plan)
+        for _ in range(3):
+            d.submit()
+            d.scheduler.flush()
+        assert {str(r.error) for r in d.wait(3)} == {"internal error (SystemExit)"}
+
+
 def test_a_closed_scheduler_finishes_what_waits_and_takes_no_more() -> None:
     with desk(max_running=1) as d:
         gate = Gate()

@@ -250,7 +250,9 @@ class Scheduler:
             )
         except FoglineError as e:
             error = e
-        except Exception as e:  # a fault of ours must still be told, or the calls would never end
+        # A fault of ours must still be told, or the calls would never end; a pipeline's step is
+        # installed code, which may even ask to exit.
+        except (Exception, SystemExit) as e:
             _LOG.exception("run failed", extra={"model": served.label})
             error = internal_error(e)
         return Ran(
