@@ -1,21 +1,17 @@
 """What models may hold of a machine's memory, and what happens at that bound."""
 
-import os
 from typing import Annotated
 
 from msgspec import Meta
 
 from fogline.records import Record
+from fogline_edge.serving.processors import affinity
 
 Bytes = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Percent = Annotated[float, Meta(gt=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 class PressureConfig(Record, frozen=True, kw_only=True):
@@ -46,9 +42,10 @@ class ResidencyConfig(Record, frozen=True, kw_only=True):
     """Anonymous memory of all models together, while one is loaded too; 0: no budget."""
     reserve: Share = 0.06
     """Share of the budget that no load uses, for what nobody measured."""
-    runs_at_once: Count = _cores()
+    runs_at_once: Count = affinity()
     """Runs that go on together: as much is kept for each as the hungriest version takes, in memory
-    or on its way in, if that is more than the reserve."""
+    or on its way in, if that is more than the reserve; or what runs were seen to take together, if
+    that is more still."""
     max_loaded: Count = 64
     """Versions in memory at once."""
     max_waiting: Count = 1024
