@@ -11,8 +11,7 @@ Memory is measured from outside the server: this process reads `Anonymous` and `
 `/proc/PID/smaps_rollup`, for which the kernel walks the page tables at that moment, every 20 ms
 from the first load on. The base is what the server held when it was ready, without a model. What is
 held beside that at any of these moments has to be within the budget; the children in which models
-are proved are no part of it. Between two of them the
-kernel's own high-water mark `VmHWM` sees more; it counts file pages too, so it is only told.
+are proved are no part of it.
 """
 
 import argparse
@@ -78,8 +77,6 @@ class Outcome:
     max_bytes: int
     """Highest anonymous memory that was seen."""
     samples: int
-    resident_bytes: int
-    """Highest that the kernel saw, with file pages."""
     counts: Counts
 
     @property
@@ -158,7 +155,6 @@ def measure(
         counts.load_all_s = time.perf_counter() - began
         _ask(address, models, counts, seconds, threads)
         watcher.stop()
-        resident = _field(pid, "status", "VmHWM")
         known = _metrics_of(metrics)
         counts.loads = int(known["fogline_model_loads_total"])
         counts.evictions = int(known["fogline_model_evictions_total"])
@@ -167,21 +163,15 @@ def measure(
         budget_bytes=budget_bytes,
         max_bytes=watcher.highest,
         samples=watcher.samples,
-        resident_bytes=resident,
         counts=counts,
     )
 
 
 def anonymous_bytes(pid: int) -> int:
     """Of another process, also what of it was swapped out."""
-    return _field(pid, "smaps_rollup", "Anonymous") + _field(pid, "smaps_rollup", "Swap")
-
-
-def _field(pid: int, file: str, name: str) -> int:
-    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    found = {name: int(value.split()[0]) for name, _, value in (li.partition(":") for li in lines)}
+    return (found["Anonymous"] + found.get("Swap", 0)) * 1024
 
 
 class _Watcher(threading.Thread):
@@ -276,8 +266,8 @@ def table(outcome: Outcome) -> str:
     verdict = "within" if outcome.is_within else "PAST"
     return f"""anonymous memory: base {outcome.base_bytes * mib:.1f} MiB, budget \
 {outcome.budget_bytes * mib:.1f} MiB
-highest above the base: {above * mib:.1f} MiB, {verdict} the budget ({outcome.samples} readings \
-of smaps_rollup); {outcome.resident_bytes * mib:.1f} MiB resident at most, with file pages
+highest above the base: {above * mib:.1f} MiB, {verdict} the budget \
+({outcome.samples} readings of smaps_rollup)
 {counts.requests} requests, {counts.failures} failed, {counts.wrong} wrong answers; \
 p50 {counts.ms_p50:.0f} ms, p99 {counts.ms_p99:.0f} ms
 {counts.loads} loads, {counts.evictions} evictions; {counts.load_all_s:.1f} s to load each once

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fogline.clock import wait_until
 from fogline.errors import Exhausted
+from fogline_edge.serving.memory import ProcessMemory
 from fogline_edge.serving.models import Models
 from fogline_edge.serving.pipelines import PipelineRunner, Surroundings
 from fogline_edge.serving.residency import Need, Residency, ResidencyConfig
@@ -24,11 +26,12 @@ X = {"x": np.ones((1, 2), np.float32)}
 
 
 class Bench:
-    def __init__(self, path: Path, **config: object) -> None:
+    def __init__(self, path: Path, process: ProcessMemory | None = None, **config: object) -> None:
         settings = {"model_memory_bytes": BUDGET, "reserve": 0.0, **config}
         self.path = path
         self.models = Models()
-        self.residency = Residency(self.models, ResidencyConfig(**settings))  # type: ignore[arg-type]
+        bounds = ResidencyConfig(**settings)  # type: ignore[arg-type]
+        self.residency = Residency(self.models, bounds, process=process)
 
     def source(self, name: str, mib: int, version: int = 1, run_mib: int = 0) -> FileSource:
         need = Need(held_bytes=mib * MIB, peak_bytes=mib * MIB, run_bytes=run_mib * MIB)
@@ -73,7 +76,7 @@ def made(tmp_path: Path) -> Iterator[Make]:
     path = makers.save_identity(tmp_path / "m.onnx")
     all_: list[Bench] = []
 
-    def make(**config: object) -> Bench:
+    def make(**config: Any) -> Bench:
         all_.append(Bench(path, **config))
         return all_[-1]
 
@@ -167,6 +170,37 @@ def test_room_is_kept_for_the_runs_of_the_version_that_is_loaded(made: Make) -> 
     bench.residency.offer([bench.source("hungry", 30, run_mib=15)])
     bench.load("hungry")
     assert bench.loaded == ["b1", "hungry1"]
+
+
+class PlayedProcess(ProcessMemory):
+    """Holds what its models do, beside 10 MiB of its own and what `peak` says it once held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: Callable[[], int] = lambda: 0
+        self.peak = 0
+
+    def anonymous_bytes(self) -> int:
+        return 10 * MIB + self.held()
+
+    def peak_bytes(self) -> int:
+        return max(self.peak, self.anonymous_bytes())
+
+    def forget_peak(self) -> bool:
+        self.peak = 0
+        return True
+
+
+def test_room_is_kept_for_what_runs_were_seen_to_take(made: Make) -> None:
+    process = PlayedProcess()
+    bench = made(process=process)
+    process.held = lambda: bench.residency.counts().held_bytes
+    bench.offer(a=30, b=20, c=20, d=10, e=10)
+    bench.load("a", "b", "c", "d")
+    assert bench.loaded == ["a1", "b1", "c1", "d1"]
+    process.peak = 130 * MIB  # 40 beside the models' 80
+    bench.load("e")
+    assert bench.loaded == ["b1", "c1", "d1", "e1"]
 
 
 def test_versions_that_do_not_fit_together_take_turns(made: Make) -> None:

@@ -173,23 +173,23 @@ def test_whatever_comes_at_once_the_budget_holds_and_every_answer_is_its_version
 
     def ask(number: int) -> None:
         chance = random.Random(seed * 100 + number)
-        for _ in range(120):
+        for _ in range(40):
             bench.request(chance.choice(NAMES), chance.choice(("", "", "1", "2")), chance)
 
     def change(number: int) -> None:
         chance = random.Random(seed * 100 + 50 + number)
-        for _ in range(25):
+        for _ in range(12):
             bench.change(chance)
 
-    threads = [threading.Thread(target=guarded(seen, ask, n), name=f"ask-{n}") for n in range(6)]
-    threads += [threading.Thread(target=guarded(seen, change, n)) for n in range(3)]
+    work = [(ask, n) for n in range(6)] + [(change, n) for n in range(3)]
+    threads = [threading.Thread(target=guarded(seen, *w), daemon=True) for w in work]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert seen.faults == []
-    assert seen.counts["answered"] > 100, seen.counts
+    assert seen.counts["answered"] > 30, seen.counts
     assert seen.counts["changed"] > 10, seen.counts
     # Nothing is left over: all leave, and then nothing is held.
     answers = [Answer() for _ in NAMES]

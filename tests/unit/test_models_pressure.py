@@ -158,6 +158,13 @@ def test_this_process_and_machine_can_be_read() -> None:
     process = ProcessMemory()
     assert process.anonymous_bytes() > 2**20
     assert process.roughly() > 2**20
+    if process.forget_peak():  # a container may not let it
+        before = process.anonymous_bytes()
+        taken = bytearray(os.urandom(1)) * (64 * 2**20)
+        del taken
+        assert 60 * 2**20 < process.peak_bytes() - before < 80 * 2**20
+        assert process.forget_peak()
+        assert process.peak_bytes() - before < 16 * 2**20
     reading = Machine().read()
     assert 0 < reading.available_bytes <= reading.total_bytes
     assert judge(reading, CONFIG).strain in Strain

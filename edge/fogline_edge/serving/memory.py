@@ -53,6 +53,7 @@ class ProcessMemory:
     def __init__(self, proc: Path = PROC) -> None:
         self._rollup = proc / "self" / "smaps_rollup"
         self._status = proc / "self" / "status"
+        self._clear = proc / "self" / "clear_refs"
 
     def anonymous_bytes(self) -> int:
         """As `smaps_rollup` counts it, which walks the page tables: some hundred microseconds.
@@ -62,6 +63,21 @@ class ProcessMemory:
         with suppress(OSError):
             return _field(self._rollup.read_text(), "Anonymous")
         return self.roughly()
+
+    def forget_peak(self) -> bool:
+        """Has `peak_bytes` begin anew; False where the kernel, or a container, does not let it."""
+        with suppress(OSError):
+            self._clear.write_bytes(b"5")  # proc(5)
+            return True
+        return False
+
+    def peak_bytes(self) -> int:
+        """The most at once since `forget_peak`, if no file was mapped or unmapped meanwhile."""
+        with suppress(OSError):
+            text = self._status.read_text()
+            files = _field(text, "RssFile") + _field(text, "RssShmem")
+            return max(0, _field(text, "VmHWM") - files)
+        return 0
 
     def roughly(self) -> int:
         """As `status` counts it: fast, and a few hundred kilobytes off."""

@@ -1,5 +1,6 @@
 """What the models in memory hold, as accounted and as the kernel sees it."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -40,6 +41,10 @@ class Holding:
         return 0 if self.entry is None else self.entry.in_flight
 
 
+WINDOWS = 64
+"""Loads and closes between which is remembered what runs took."""
+
+
 class Holdings:
     """Used by the loading thread alone, but for `base_bytes` and `total_bytes`.
 
@@ -48,13 +53,19 @@ class Holdings:
     account knows of fragments, or of what runs hold at this moment.
     """
 
-    def __init__(self, process: ProcessMemory) -> None:
+    def __init__(self, process: ProcessMemory, *, has_budget: bool) -> None:
+        """With a budget the kernel's high-water mark of this process begins anew at each change."""
         self._process = process
         self._all: list[Holding] = []
         self.base_bytes = process.anonymous_bytes()
         """Of the process without models."""
         self.total_bytes = 0
         """Accounted, of all models."""
+        self._runs: deque[int] = deque((0,), maxlen=WINDOWS)
+        """The most that was held beside the accounts, in each window between two changes."""
+        self._has_budget = has_budget
+        self._is_watched = False
+        self._watch()
 
     def calibrate(self) -> None:
         """Takes what the process holds now beside its models as its base, if that is more."""
@@ -68,17 +79,31 @@ class Holdings:
             return 0
         return max(self.total_bytes, self._process.anonymous_bytes() - self.base_bytes)
 
+    def runs_bytes(self) -> int:
+        """The most that runs were seen to take at once, of late: by requests as they really are."""
+        return max(*self._runs, self._run_now())
+
+    def _watch(self) -> None:
+        self._is_watched = self._has_budget and self._process.forget_peak()
+
+    def _run_now(self) -> int:
+        if not self._is_watched:
+            return 0
+        return max(0, self._process.peak_bytes() - self.base_bytes - self.total_bytes)
+
     def roughly_used_bytes(self) -> int:
         return max(self.total_bytes, self._process.roughly() - self.base_bytes)
 
     def open(self, source: Source, *, is_pinned: bool) -> Holding:
         """Runs a load and takes note of what it holds. Raises as the load."""
         need = source.need or Need()
+        self._runs.append(self._run_now())
         before = self._process.anonymous_bytes()
         try:
             served = source.open()
         finally:
             trim()  # what loading left in the allocator can be as large as the model
+            self._watch()
         seen = self._process.anonymous_bytes() - before
         # Others run meanwhile, so no more is believed than the load was measured to take.
         most = need.peak_bytes or seen
@@ -96,10 +121,12 @@ class Holdings:
 
     def close(self, holding: Holding) -> None:
         """Closes a runner that no request uses, and gives its memory back to the machine."""
+        self._runs.append(self._run_now())
         self._all.remove(holding)
         self.total_bytes -= holding.held_bytes
         holding.served.runner.close()
         trim()
+        self._watch()
 
     def models(self) -> list[Holding]:
         """All that holds memory of its own."""

@@ -203,13 +203,16 @@ class Keeper:
         return {resident(holding, uses): holding for holding in self._holdings.models()}
 
     def _bounds(self, need: Need, residents: Iterable[Resident]) -> Bounds:
-        budget = self._config.model_memory_bytes
-        hungriest = max((need.run_bytes, *(r.run_bytes for r in residents)))
-        running = self._config.runs_at_once * hungriest
+        budget, reserve = self._config.model_memory_bytes, 0
+        if budget:
+            hungriest = max((need.run_bytes, *(r.run_bytes for r in residents)))
+            running = self._config.runs_at_once * hungriest
+            # Of what runs were seen to take, some may be held at this moment.
+            held = self._holdings
+            seen = held.total_bytes + held.runs_bytes() - held.used_bytes()
+            reserve = max(int(budget * self._config.reserve), running, seen)
         return Bounds(
-            budget_bytes=budget,
-            reserve_bytes=max(int(budget * self._config.reserve), running),
-            max_loaded=self._config.max_loaded,
+            budget_bytes=budget, reserve_bytes=reserve, max_loaded=self._config.max_loaded
         )
 
     def _room(

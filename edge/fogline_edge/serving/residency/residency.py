@@ -77,7 +77,9 @@ class Residency:
         self.config = settings = config or ResidencyConfig()
         self._models = models
         self._clock = clock or SystemClock()
-        self._holdings = Holdings(process or ProcessMemory())
+        self._holdings = Holdings(
+            process or ProcessMemory(), has_budget=settings.model_memory_bytes > 0
+        )
         self._flights = Flights(
             clock=self._clock,
             backoff=Backoff(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s),
