@@ -101,6 +101,7 @@ def _add_listening(group: Any) -> None:
 def _add_repository(group: Any) -> None:
     group.add_argument(
         "--model-control",
+        "--model-control-mode",  # Triton's word
         choices=("none", "explicit"),
         default="none",
         help="explicit: callers load and unload models (none: all are loaded at the start)",
