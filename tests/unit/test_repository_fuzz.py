@@ -17,8 +17,9 @@ from hypothesis.strategies import DataObject, SearchStrategy
 from fogline.errors import FoglineError, InvalidInput, NotFound
 from fogline.records import canonical_json
 from fogline.wire.model_config_pb2 import ModelConfig
+from fogline_edge.serving.pipelines.ensemble import pipeline_of_ensemble
 from fogline_edge.serving.repository.config_file import parse_config
-from fogline_edge.serving.repository.declaration import declare
+from fogline_edge.serving.repository.declaration import check_named, declare
 from fogline_edge.serving.repository.folder import is_repository, list_models, look_up
 from fogline_edge.serving.repository.source import bounded_schema
 
@@ -82,6 +83,22 @@ SERVED = (
     "name", "max_batch_size", "input", "output", "version_policy", "instance_group",
     "dynamic_batching", "default_model_filename", "parameters", "model_warmup", "optimization",
 )  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_an_ensemble_is_a_pipeline_or_refused(data: DataObject) -> None:
+    message = ModelConfig()
+    fill(message, data, ("max_batch_size", "input", "output", "ensemble_scheduling"))
+    message.ensemble_scheduling.step.add(model_name="a").output_map["y"] = "y"
+    text = text_format.MessageToString(message).encode()
+    try:
+        config = parse_config(text, "m/config.pbtxt")
+        check_named(config, "m")
+        pipeline = pipeline_of_ensemble(config.message)
+    except FoglineError:
+        return
+    assert canonical_json(pipeline)
 
 
 @settings(max_examples=300, deadline=None)
