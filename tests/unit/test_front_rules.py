@@ -120,7 +120,10 @@ def test_frames_without_use_are_a_flood_unless_they_are_paid_for() -> None:
     conduct = Conduct(config)
     for _ in range(1000):  # a window update for each 16 KiB that was sent
         assert conduct.charge() is None
-        conduct.sent(16_384, data=False)
+        conduct.sent(16_384, answers=0)
+    for _ in range(1000):  # two for each answer, many of which leave in one write
+        assert all(conduct.charge() is None for _ in range(90))
+        conduct.sent(45 * 20, answers=45)
     for _ in range(1000):  # or ten in a second
         assert all(conduct.charge() is None for _ in range(10))
         conduct.passed(1.0)
@@ -130,7 +133,7 @@ def test_early_pings_are_struck_until_data_is_sent() -> None:
     conduct = Conduct(FrontConfig(max_ping_strikes=2, min_ping_interval_s=10))
     assert [conduct.ping(now) for now in (0, 1, 12, 13)] == [None, None, None, None]
     assert conduct.ping(14) == PINGS
-    conduct.sent(100, data=True)
+    conduct.sent(100, answers=1)
     assert conduct.ping(15) is None
 
 

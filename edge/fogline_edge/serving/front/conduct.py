@@ -12,6 +12,8 @@ PINGS = b"too_many_pings"
 """The word that makes gRPC's clients ask less often."""
 _BYTES_A_FRAME = 256
 _PAID_A_WRITE = 8
+_PAID_AN_ANSWER = 4
+"""Clients give windows back and reset streams for each, however many leave in one write."""
 
 
 class Conduct:
@@ -45,11 +47,12 @@ class Conduct:
             self._strikes += 1
         return PINGS if self._strikes > self._config.max_ping_strikes else None
 
-    def sent(self, size: int, *, data: bool) -> None:
+    def sent(self, size: int, *, answers: int) -> None:
         """What is sent pays for frames; a call's headers or data make PINGs welcome again."""
         if self._frames:
-            self._frames = max(0, self._frames - _PAID_A_WRITE - size // _BYTES_A_FRAME)
-        if data:
+            paid = _PAID_A_WRITE + answers * _PAID_AN_ANSWER + size // _BYTES_A_FRAME
+            self._frames = max(0, self._frames - paid)
+        if answers:
             self._strikes = 0
             self._pinged = -1e9
 

@@ -107,8 +107,8 @@ class Connection:
         self._responses = Responses(self._session, self._holdings, self._config)
         self._requests = Requests(self, self._session, self._holdings)
         self._is_dirty = False
-        self._has_answered = False
-        """Whether a response was made since the last write."""
+        self._answers = 0
+        """Responses made since the last write."""
         self._has_left = False
         """Whether the peer has said that it makes no more calls."""
         self._owes_ping = False
@@ -221,7 +221,7 @@ class Connection:
                 self._responses.end(call, response, error)
         except ngh2.NGH2Error:
             pass  # the peer has reset the stream: nobody waits
-        self._has_answered = True
+        self._answers += 1
         if not call.has_request:
             self._early.append(call.stream_id)
         if call.callbacks or call.body is not None or call.deadline_step or call.writers:
@@ -257,7 +257,7 @@ class Connection:
             return
         try:
             self._responses.send(call, response)
-            self._has_answered = True
+            self._answers += 1
         except Exhausted as e:
             self.end(call, None, e)
         except ngh2.NGH2Error:
@@ -295,8 +295,8 @@ class Connection:
             return
         session = self._session
         try:
-            self.conduct.sent(self._write(), data=self._has_answered)
-            self._has_answered = False
+            self.conduct.sent(self._write(), answers=self._answers)
+            self._answers = 0
             self._handle(session.events())
             if self._early:
                 self._reset_early()
