@@ -52,6 +52,37 @@ def test_the_asyncio_client_calls_every_way(running: Running) -> None:
     asyncio.run(call_every_way(running.address))
 
 
+BUSY = """
+import asyncio, sys
+import grpc
+
+async def call(address, method, in_flight, calls):
+    async with grpc.aio.insecure_channel(address) as channel:
+        unary = channel.unary_unary(method)
+        async def call_one_by_one():
+            for _ in range(calls // in_flight):
+                assert await unary(bytes(300), metadata=(("do", "length"),)) == b"300"
+        await asyncio.gather(*(call_one_by_one() for _ in range(in_flight)))
+
+asyncio.run(call(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+"""
+
+
+@pytest.mark.parametrize(("kind", "in_flight"), [("http2", 64), ("asyncio", 256)])
+def test_a_busy_client_is_no_flood(kind: str, in_flight: int) -> None:
+    """It gives windows back and probes with PINGs for its answers, many of which leave together."""
+    with running_front(kind) as front:
+        words = [front.address, UNARY, str(in_flight), str(20 * 1024)]
+        done = subprocess.run(
+            [sys.executable, "-c", BUSY, *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(shutil.which("nghttp") is None, reason="needs nghttp")
 @pytest.mark.parametrize("secure", [False, True])
 def test_nghttp_sees_headers_data_and_trailers(secure: bool, tmp_path: Path) -> None:
