@@ -127,7 +127,7 @@ def test_what_waits_is_bounded_in_bytes_too(two: Models) -> None:
         two.set_shadow("m", 2, 1.0)
         for _ in range(10):
             ask(client, rows=rows)
-        assert client.left_out() == 7
+        assert wait_until(lambda: client.left_out() == 7, timeout_s=10)
         ledger.opened.set()
         assert wait_until(lambda: len(ledger.told) == 3, timeout_s=10)
         assert wait_until(lambda: bool(ask(client)) and len(ledger.told) > 3, timeout_s=10)
@@ -149,7 +149,7 @@ def test_the_challenger_waits_for_a_place_that_nobody_else_wants(tmp_path: Path)
         busy = start(channel)
         assert wait_until(lambda: models.list()[0].in_flight == 1, timeout_s=10)
         assert [ask(client) for _ in range(6)] == [1.0] * 6
-        assert client.left_out() == 4
+        assert wait_until(lambda: client.left_out() == 4, timeout_s=10)
         assert ledger.told == []
         busy.cancel()
         assert wait_until(lambda: len(ledger.told) == 2, timeout_s=10)
