@@ -111,7 +111,9 @@ def _best(trained: Trained, rows: Frame, folder: Path) -> _Converted:
             candidate = attempt()
             (folder / MODEL).write_bytes(candidate.model)
             with ServedModel(folder / MODEL, candidate.schema) as served:
-                made = _Converted(candidate, prove(trained, served, rows))
+                made = _Converted(
+                    candidate, prove(trained, served, rows, lengths=candidate.lengths)
+                )
         except (Unsupported, InvalidInput) as e:
             refusals.append(e)
             continue

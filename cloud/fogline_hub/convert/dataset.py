@@ -6,8 +6,9 @@ bounded in rows, taken evenly over the file so that a sample sorted by time keep
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class Dataset:
         total_rows: Rows of the file, of which `rows` were kept.
         sha256: Digest of the file.
         name: The file's name, for errors and lineage.
+        tensors: Name -> whole array [rows, ...] of an npz file with two dimensions or more, of the
+            same types; one of two dimensions is also columns `name[i]`.
     """
 
     columns: Mapping[str, Column]
@@ -50,10 +53,11 @@ class Dataset:
     total_rows: int
     sha256: str
     name: str
+    tensors: Mapping[str, Column] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def rows(self) -> int:
-        return len(next(iter(self.columns.values()))) if self.columns else 0
+        return next((len(c) for held in (self.columns, self.tensors) for c in held.values()), 0)
 
     def column(self, name: str) -> Column:
         """One column.
@@ -68,9 +72,8 @@ class Dataset:
                 f"{self.name}: column {name!r} is neither numbers, text nor booleans; "
                 "convert it to one of them before"
             )
-        raise InvalidInput(
-            f"{self.name}: no column {name!r}; there are {shown_names(tuple(self.columns))}"
-        )
+        there = tuple(self.columns) or tuple(self.tensors)
+        raise InvalidInput(f"{self.name}: no column {name!r}; there are {shown_names(there)}")
 
     def features(self, target: str | None) -> dict[str, Column]:
         """All columns but the target.
@@ -107,8 +110,12 @@ def read_dataset(path: Path, limits: DatasetLimits | None = None) -> Dataset:
     size = path.stat().st_size
     if size > bounds.max_file_bytes:
         raise Exhausted(f"{path.name}: {size} bytes, at most {bounds.max_file_bytes} are read")
-    columns, skipped = _read_npz(path) if path.suffix == ".npz" else _read_arrow(path)
-    lengths = {len(c) for c in columns.values()}
+    tensors: dict[str, Column] = {}
+    if path.suffix == ".npz":
+        columns, skipped, tensors = _read_npz(path, bounds.max_columns)
+    else:
+        columns, skipped = _read_arrow(path)
+    lengths = {len(c) for c in (*columns.values(), *tensors.values())}
     if not lengths:
         raise InvalidInput(f"{path.name}: no column of numbers, text or booleans")
     if len(lengths) > 1:
@@ -121,6 +128,7 @@ def read_dataset(path: Path, limits: DatasetLimits | None = None) -> Dataset:
     step = -(-total // bounds.max_rows)
     return Dataset(
         columns={n: np.ascontiguousarray(c[::step]) for n, c in columns.items()},
+        tensors={n: np.ascontiguousarray(c[::step]) for n, c in tensors.items()},
         skipped=skipped,
         total_rows=total,
         sha256=file_digest(path),
@@ -180,37 +188,45 @@ def _from_arrow(chunked: Any) -> Column | None:
     return None
 
 
-def _read_npz(path: Path) -> tuple[dict[str, Column], tuple[str, ...]]:
+def _read_npz(
+    path: Path, max_columns: int
+) -> tuple[dict[str, Column], tuple[str, ...], dict[str, Column]]:
+    """Columns, names that are skipped, and tensors; those wider than `max_columns` stay whole."""
     columns: dict[str, Column] = {}
+    tensors: dict[str, Column] = {}
     skipped: list[str] = []
     try:
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
-                for column, values in _split_matrix(name, arrays[name]):
-                    taken = _from_numpy(values)
+                taken = _from_numpy(arrays[name])
+                if taken is None:
+                    skipped.append(name)
+                    continue
+                if taken.ndim > 1:
+                    tensors[name] = taken
+                for column, values in _split_matrix(name, taken, max_columns):
                     if column in columns:
                         raise InvalidInput(f"{path.name}: column {column!r} stands twice")
-                    if taken is None:
-                        skipped.append(column)
-                    else:
-                        columns[column] = taken
+                    columns[column] = values
     except (ValueError, OSError, EOFError) as e:
         raise Corrupt(f"{path.name}: not a readable npz file without pickles: {e}") from e
     except Exception as e:  # zipfile and zlib raise kinds of their own on bad archives
         if isinstance(e, InvalidInput):
             raise
         raise Corrupt(f"{path.name}: not a readable npz file: {e}") from e
-    return columns, tuple(skipped)
+    return columns, tuple(skipped), tensors
 
 
-def _split_matrix(name: str, array: Column) -> list[tuple[str, Column]]:
-    if array.ndim == 2:
-        return [(f"{name}[{i}]", array[:, i]) for i in range(array.shape[1])]
-    return [(name, array)]
+def _split_matrix(name: str, array: Column, max_columns: int) -> list[tuple[str, Column]]:
+    if array.ndim == 1:
+        return [(name, array)]
+    if array.ndim > 2 or array.shape[1] > max_columns:
+        return []
+    return [(f"{name}[{i}]", array[:, i]) for i in range(array.shape[1])]
 
 
 def _from_numpy(values: Column) -> Column | None:
-    if values.ndim != 1:
+    if values.ndim == 0:
         return None
     match values.dtype.kind:
         case "b":

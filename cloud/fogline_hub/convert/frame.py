@@ -1,6 +1,8 @@
 """Rows as named columns, in the order that a model takes them, and as the tensors of its schema.
 
 A number column is float64, float32, int64 or bool [rows]; a text column is object (of str) [rows].
+A tensor that is no columns (an image, a sequence of tokens) stands in a frame whole, under the name
+of the model's input: [rows, ...] of the same types.
 """
 
 from collections.abc import Mapping
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fogline.schema import Field, Schema, column_names
+from fogline.schema import Field, Schema, column_names, is_within
 from fogline.tensors import DATATYPES
 
 Column = NDArray[Any]
@@ -45,6 +47,9 @@ def as_served(frame: Frame, schema: Schema) -> dict[str, Column]:
     served: dict[str, Column] = {}
     for field in schema.inputs:
         dtype = DATATYPES[field.datatype]
+        if is_whole(frame, field):
+            served[field.name] = frame[field.name].astype(dtype, copy=False)
+            continue
         for name in column_names(field):
             column = frame[name]
             # Numbers come back as float64, so that the original computes as it was trained to.
@@ -54,12 +59,31 @@ def as_served(frame: Frame, schema: Schema) -> dict[str, Column]:
 
 
 def tensors_of(frame: Frame, schema: Schema) -> dict[str, Column]:
-    """The frame as the input tensors of a schema: [rows, n] each."""
-    return {field.name: _tensor(frame, field) for field in schema.inputs}
+    """The frame as the input tensors of a schema: [rows, n] each, or [rows, ...] where whole."""
+    return {field.name: tensor_of(frame, field) for field in schema.inputs}
 
 
-def _tensor(frame: Frame, field: Field) -> Column:
+def within_bounds(frame: Frame, schema: Schema) -> NDArray[np.bool_]:
+    """Which rows [rows] a server takes: those with no value outside the schema's bounds."""
+    rows = np.ones(rows_of(frame), dtype=np.bool_)
+    for field in schema.inputs:
+        if field.has_bounds:
+            tensor = tensor_of(frame, field)
+            rows &= np.array([is_within(field, row) for row in tensor], dtype=np.bool_)
+    return rows
+
+
+def is_whole(frame: Frame, field: Field) -> bool:
+    """Whether the frame holds a field's tensor as one array, and not as columns."""
+    array = frame.get(field.name)
+    return array is not None and array.ndim > 1
+
+
+def tensor_of(frame: Frame, field: Field) -> Column:
+    """One field's tensor."""
     dtype = DATATYPES[field.datatype]
+    if is_whole(frame, field):
+        return np.ascontiguousarray(frame[field.name].astype(dtype, copy=False))
     columns = [frame[name].astype(dtype, copy=False) for name in column_names(field)]
     if len(field.shape) == 1:
         return columns[0]

@@ -4,7 +4,7 @@ Each probe is a frame of whole rows: real rows with something changed, so that e
 them stays likely. Pure but for `boundaries`, which asks the original model where it jumps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from fogline_hub.convert.frame import Column, Frame, is_text, rows_of, take
 
 PROBE_ROWS = 64
 """Rows of each probe."""
+LENGTH_ROWS = 4
+"""Rows asked at each other length."""
 UNSEEN = "never seen before \N{SNOWMAN}"
 
 Ask = Callable[[Frame], NDArray[np.float64]]
@@ -37,13 +39,13 @@ def static_probes(sample: Frame, rng: np.random.Generator) -> dict[str, Probe]:
     if numbers:
         holed = _chosen(sample, rng)
         for row in range(rows_of(holed)):
-            holed[numbers[row % len(numbers)]][row] = np.nan
+            _set(holed[numbers[row % len(numbers)]], row, np.nan, rng)
         probes["missing_numbers"] = Probe(holed, may_refuse=True)
     for name, value in (("missing_texts", ""), ("unseen_categories", UNSEEN)):
         if texts:
             changed = _chosen(sample, rng)
             for row in range(rows_of(changed)):
-                changed[texts[row % len(texts)]][row] = value
+                _set(changed[texts[row % len(texts)]], row, value, rng)
             probes[name] = Probe(changed, may_refuse=True)
     return probes
 
@@ -66,7 +68,7 @@ def boundaries(
     Returns:
         Up to `PROBE_ROWS` rows; None when no two rows get different answers.
     """
-    numbers = _float_names(sample)
+    numbers = [n for n in _float_names(sample) if sample[n].ndim == 1]
     if not numbers:
         return None
     count = PROBE_ROWS // 2
@@ -97,6 +99,27 @@ def boundaries(
     return {name: np.concatenate([side[name] for side in sides]) for name in sample}
 
 
+def other_lengths(sample: Frame, axes: Sequence[tuple[str, int]]) -> dict[int, Frame]:
+    """The sample's first rows, cut and repeated to other lengths along axes that are one length.
+
+    Exporters of traced models bake in the example's length; at that length nobody sees it.
+
+    Args:
+        sample: Real rows.
+        axes: (name, axis) of tensors whose lengths are equal and free.
+
+    Returns:
+        Length -> rows: 1, about half, one more, and about twice the sample's.
+    """
+    rows = take(sample, slice(0, LENGTH_ROWS))
+    length = max(rows[name].shape[axis] for name, axis in axes)
+    made: dict[int, Frame] = {}
+    for wanted in sorted({1, -(-length // 2), length + 1, 2 * length + 3} - {length}):
+        picked = np.arange(wanted) % max(length, 1)
+        made[wanted] = rows | {n: np.take(rows[n], picked, axis=axis) for n, axis in axes}
+    return made
+
+
 def _extremes(sample: Frame, rng: np.random.Generator) -> Frame:
     """Ten ranges below and above what each column holds, and zero, one column a row."""
     numbers = _float_names(sample)
@@ -108,8 +131,16 @@ def _extremes(sample: Frame, rng: np.random.Generator) -> Frame:
         finite = sample[name][np.isfinite(sample[name])].astype(np.float64)
         low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
         reach = 10 * max(high - low, 1.0)
-        changed[name][row] = (low - reach, high + reach, 0.0)[row // len(numbers) % 3]
+        _set(changed[name], row, (low - reach, high + reach, 0.0)[row // len(numbers) % 3], rng)
     return changed
+
+
+def _set(column: Column, row: int, value: object, rng: np.random.Generator) -> None:
+    """Sets a row of a column; of a whole tensor one element of the row."""
+    if column.ndim == 1:
+        column[row] = value
+    elif column[row].size:
+        column[row].reshape(-1)[rng.integers(0, column[row].size)] = value
 
 
 def _float_names(frame: Frame) -> list[str]:

@@ -1,13 +1,13 @@
 """Runs original and converted model on the sample and on probes, and judges what comes out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fogline.errors import FoglineError, InvalidInput
-from fogline_hub.convert.frame import Frame, as_served, rows_of, take
+from fogline_hub.convert.frame import Frame, as_served, rows_of, take, within_bounds
 from fogline_hub.convert.parity import (
     Answers,
     Comparison,
@@ -17,12 +17,14 @@ from fogline_hub.convert.parity import (
     compare,
     judge,
 )
-from fogline_hub.convert.probes import Probe, boundaries, static_probes
+from fogline_hub.convert.probes import Probe, boundaries, other_lengths, static_probes
 from fogline_hub.convert.served import ServedModel
 from fogline_hub.convert.source import Refused, Trained
 
 SEED = 20_231
 """Of the probes' rows, so that one model and sample give one report."""
+Axes = Sequence[tuple[str, int]]
+"""(input, axis) of tensors that have one length."""
 BATCH_ROWS = 8
 """Rows asked again alone and in pairs."""
 
@@ -37,9 +39,21 @@ class Proof:
 
 
 def prove(
-    trained: Trained, served: ServedModel, sample: Frame, tolerance: Tolerance | None = None
+    trained: Trained,
+    served: ServedModel,
+    sample: Frame,
+    tolerance: Tolerance | None = None,
+    lengths: Sequence[Axes] = (),
 ) -> Proof:
     """Compares on every row of the sample, in the original's own precision, and on probes.
+
+    Args:
+        trained: The original.
+        served: The converted model.
+        sample: Real rows.
+        tolerance: What counts as equal.
+        lengths: Axes of input tensors that are free, those of one length together; each is tried
+            at lengths that the sample has not.
 
     Raises:
         InvalidInput: the original refuses the sample itself, or the converted model its rows.
@@ -53,6 +67,7 @@ def prove(
         raise InvalidInput(f"the model refuses the sample: {e}") from e
     real = compare(original, served.answers(sample), allowed)
     probes = dict(_probe_all(trained, served, rows, again, allowed))
+    probes |= dict(_probe_lengths(trained, served, rows, allowed, lengths))
     return Proof(judge(real, probes, allowed), rows, again)
 
 
@@ -73,10 +88,30 @@ def _probe_all(
     yield "batch_0", _empty_batch(served, rows)
 
 
+def _probe_lengths(
+    trained: Trained,
+    served: ServedModel,
+    rows: Frame,
+    tolerance: Tolerance,
+    lengths: Sequence[Axes],
+) -> Iterator[tuple[str, Comparison]]:
+    for axes in lengths:
+        name, axis = axes[0]
+        for length, frame in other_lengths(rows, axes).items():
+            probe = Probe(frame, may_refuse=True)
+            found = _compare_probe(trained, served, probe, tolerance)
+            yield f"length_{name}_{axis}_of_{length}"[:80], found
+
+
 def _compare_probe(
     trained: Trained, served: ServedModel, probe: Probe, tolerance: Tolerance
 ) -> Comparison:
     rows = as_served(probe.rows, served.schema)
+    allowed = within_bounds(rows, served.schema)
+    if not allowed.all():
+        rows = take(rows, np.flatnonzero(allowed))
+        if not allowed.any():
+            return _noted(Difference(rows=0, note="outside the bounds of the schema"))
     try:
         original = trained.answers(rows)
     except Refused as e:

@@ -29,6 +29,9 @@ class Candidate:
     schema: Schema
     plan: str
     """What was chosen and why, for the report."""
+    lengths: tuple[tuple[tuple[str, int], ...], ...] = ()
+    """Axes (input, axis) of input tensors beside the batch that are free, those of one length
+    together: the proof tries them at other lengths than the sample's."""
 
 
 class Trained(Protocol):
