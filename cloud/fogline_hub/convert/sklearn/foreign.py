@@ -30,8 +30,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 
 from fogline.errors import Unsupported
-from fogline_hub.convert import graph, trees
+from fogline_hub.convert import graph
 from fogline_hub.convert.frame import Column, Frame, is_float32_exact
+from fogline_hub.convert.sklearn import foreign_trees
 
 INPUT = "input"
 """The name of the one tensor of a model whose columns are all numbers."""
@@ -131,7 +132,7 @@ def to_onnx(estimator: Any, frame: Frame, plan: Plan, *, takes_columns: bool) ->
             raise Unsupported(
                 f"{type(last).__name__} cannot be converted ({plan}): {type(e).__name__}: {text}"
             ) from e
-    trees.restore(model, last, is_double=plan.model)
+    foreign_trees.restore(model, last, is_double=plan.model)
     graph.declare_float_outputs(model)
     return model
 

@@ -23,7 +23,7 @@ from fogline_hub.convert import graph
 from fogline_hub.convert.dataset import Dataset, shown_names
 from fogline_hub.convert.frame import Column, Frame, is_text
 from fogline_hub.convert.parity import Answers
-from fogline_hub.convert.sklearn_onnx import INPUT, Plan, parts_of, plans, to_onnx
+from fogline_hub.convert.sklearn.foreign import INPUT, Plan, parts_of, plans, to_onnx
 from fogline_hub.convert.source import SUPPORTED, Attempt, Candidate, Refused, select_columns
 
 TEXT_CLASSES = ("CountVectorizer", "HashingVectorizer", "TfidfVectorizer")
