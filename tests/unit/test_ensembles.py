@@ -63,7 +63,7 @@ def random_tree(rng: np.random.Generator, modes: list[Mode], width: int, outputs
     features[np.array(kinds) == Mode.MEMBER] = CATEGORY
     thresholds = rng.choice([*rng.normal(size=6), 0.0, -0.0, 1.0, 1e-40, 1e300, np.inf], count)
     members = {
-        i: np.unique(rng.integers(-2, 80, int(rng.integers(1, 50)))).astype(np.float64)
+        i: np.unique(rng.integers(-2, 80, int(rng.integers(0, 50)))).astype(np.float64)
         for i, m in enumerate(kinds)
         if m == Mode.MEMBER
     }

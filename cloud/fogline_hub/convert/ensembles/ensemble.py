@@ -143,7 +143,7 @@ def joined(
     divisor: float = 1.0,
     preparation: Preparation | None = None,
 ) -> Ensemble:
-    """The trees as one ensemble.
+    """The trees as one ensemble. An empty set, which onnxruntime refuses, becomes `x < -inf`.
 
     Args:
         trees: At least one, each with at least one node.
@@ -164,18 +164,20 @@ def joined(
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     is_inner = np.concatenate([np.asarray(t.modes) != Mode.LEAF for t in trees])
     shift = np.where(is_inner, np.repeat(starts, sizes), 0)
+    modes, thresholds = _column(trees, "modes", np.uint8), _column(trees, "thresholds", np.float64)
     lengths = np.zeros(int(sizes.sum()), dtype=np.int64)
     sets: list[Floats] = []
     for start, tree in zip(starts.tolist(), trees, strict=True):
         for node in sorted(tree.members):
             lengths[start + node] = len(tree.members[node])
             sets.append(tree.members[node])
+    is_never = (modes == Mode.MEMBER) & (lengths == 0)
     return Ensemble(
         columns=columns,
         outputs=outputs,
         features=np.where(is_inner, _column(trees, "features", np.int64), 0),
-        modes=_column(trees, "modes", np.uint8),
-        thresholds=np.where(is_inner, _column(trees, "thresholds", np.float64), 0.0),
+        modes=np.where(is_never, Mode.LESS, modes).astype(np.uint8),
+        thresholds=np.where(is_never, -np.inf, np.where(is_inner, thresholds, 0.0)),
         yes=np.where(is_inner, _column(trees, "yes", np.int64), 0) + shift,
         no=np.where(is_inner, _column(trees, "no", np.int64), 0) + shift,
         missing_yes=_column(trees, "missing_yes", np.bool_) & is_inner,
