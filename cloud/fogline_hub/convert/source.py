@@ -13,8 +13,21 @@ from fogline_hub.convert.parity import Answers
 
 SUPPORTED = (
     "supported are .pkl and .joblib files of a fitted scikit-learn estimator or Pipeline, "
-    "and .onnx files"
+    ".pt2 and .pt files of PyTorch, .keras files, folders of a SavedModel, and .onnx files"
 )
+
+
+FRAMEWORKS = {
+    ".pkl": "sklearn",
+    ".joblib": "sklearn",
+    ".onnx": "onnx",
+    ".pt2": "torch",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".keras": "keras",
+    ".h5": "keras",
+}
+"""The framework that a file's suffix names."""
 
 
 class Refused(Exception):
@@ -70,8 +83,10 @@ def check_source(path: Path) -> str:
     if not path.exists():
         raise NotFound(f"{path}: no such file")
     if path.is_dir():
-        raise Unsupported(f"{path}: folders are not converted yet; {SUPPORTED}")
-    framework = {".pkl": "sklearn", ".joblib": "sklearn", ".onnx": "onnx"}.get(path.suffix)
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+        raise Unsupported(f"{path}: no folder that is converted; {SUPPORTED}")
+    framework = FRAMEWORKS.get(path.suffix)
     if framework is None:
         raise Unsupported(
             f"{path.name}: {path.suffix or 'such'} files are not converted; {SUPPORTED}"
