@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.serving_rig import processes
 from benchmarks.serving_rig.load import INFER, Measured
 
-REQUESTS = 40_000
+MAX_REQUESTS = 40_000
 TIMEOUT_S = 120.0
 _FINISHED = re.compile(r"finished in ([0-9.]+)(ms|s), ")
 _SUCCEEDED = re.compile(r"(\d+) succeeded, (\d+) failed")
@@ -20,11 +20,16 @@ def is_there() -> bool:
 
 
 def measure(
-    port: int, pid: int, body: Path, in_flight: int, cores: Collection[int] = ()
+    port: int,
+    pid: int,
+    body: Path,
+    in_flight: int,
+    requests: int = MAX_REQUESTS,
+    cores: Collection[int] = (),
 ) -> Measured:
     """One run; `h2load` tells no quantiles, and knows HTTP's status alone."""
     command = (
-        "h2load", "-c1", f"-m{in_flight}", f"-n{REQUESTS}", f"-d{body}",
+        "h2load", "-c1", f"-m{in_flight}", f"-n{requests}", f"-d{body}",
         "-H", "te: trailers", "-H", "content-type: application/grpc",
         f"http://127.0.0.1:{port}{INFER}",
     )  # fmt: skip
@@ -36,7 +41,7 @@ def measure(
         check=True,
         timeout=TIMEOUT_S,
     )
-    cpu_us = (processes.cpu_s(pid) - before) / REQUESTS * 1e6
+    cpu_us = (processes.cpu_s(pid) - before) / requests * 1e6
     finished, succeeded = _FINISHED.search(done.stdout), _SUCCEEDED.search(done.stdout)
     if finished is None or succeeded is None:
         raise RuntimeError(f"h2load said: {done.stdout[-500:]}")
