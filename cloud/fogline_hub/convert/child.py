@@ -112,7 +112,14 @@ def _best(trained: Trained, rows: Frame, folder: Path) -> _Converted:
             (folder / MODEL).write_bytes(candidate.model)
             with ServedModel(folder / MODEL, candidate.schema) as served:
                 made = _Converted(
-                    candidate, prove(trained, served, rows, lengths=candidate.lengths)
+                    candidate,
+                    prove(
+                        trained,
+                        served,
+                        rows,
+                        lengths=candidate.lengths,
+                        takes_no_rows=candidate.takes_no_rows,
+                    ),
                 )
         except (Unsupported, InvalidInput) as e:
             refusals.append(e)

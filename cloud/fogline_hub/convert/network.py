@@ -165,6 +165,7 @@ class NetworkModel:
             schema=schema,
             plan="; ".join((f"opset {graph.opsets(model)['ai.onnx']}", *notes)),
             lengths=free_axes(model, whole),
+            takes_no_rows=graph.takes_no_rows(model),
         )
 
     def _input(

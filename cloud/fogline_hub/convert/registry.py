@@ -9,7 +9,12 @@ from fogline_hub.convert.source import Trained
 LOADERS = {
     "sklearn": "fogline_hub.convert.sklearn:load",
     "onnx": "fogline_hub.convert.onnx:load",
+    "torch": "fogline_hub.convert.torch:load",
+    "keras": "fogline_hub.convert.keras:load",
+    "saved_model": "fogline_hub.convert.saved_model:load",
 }
+EXTRAS = {"onnx": "sklearn", "saved_model": "keras"}
+"""The extra of a framework, where it has another name."""
 
 
 def load(framework: str, path: Path) -> Trained:
@@ -24,7 +29,7 @@ def load(framework: str, path: Path) -> Trained:
     except ModuleNotFoundError as e:
         raise Unsupported(
             f"{path.name}: needs the package {e.name}, which is not installed; install it with: "
-            "pip install 'fogline[sklearn]'"
+            f"pip install 'fogline[{EXTRAS.get(framework, framework)}]'"
         ) from e
     loaded: Trained = loader(path)
     return loaded

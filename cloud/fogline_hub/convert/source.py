@@ -45,6 +45,8 @@ class Candidate:
     lengths: tuple[tuple[tuple[str, int], ...], ...] = ()
     """Axes (input, axis) of input tensors beside the batch that are free, those of one length
     together: the proof tries them at other lengths than the sample's."""
+    takes_no_rows: bool = True
+    """False where a run without rows would end the process, and not be refused."""
 
 
 class Trained(Protocol):
