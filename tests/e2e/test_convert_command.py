@@ -135,7 +135,7 @@ def test_an_onnx_file_becomes_a_bundle_with_the_same_answers(rain: Path, tmp_pat
     assert schema.outputs[0].labels == ("0", "1")
 
 
-def test_an_onnx_image_model_is_refused_by_shape(rain: Path, tmp_path: Path) -> None:
+def test_an_onnx_image_model_needs_an_array_of_its_inputs_name(rain: Path, tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     made = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
@@ -146,7 +146,7 @@ def test_an_onnx_image_model_is_refused_by_shape(rain: Path, tmp_path: Path) -> 
     path = tmp_path / "image.onnx"
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(made, opset_imports=opset, ir_version=8), path)
-    with pytest.raises(Unsupported, match=r"input 'x' has shape \[1, 3, 8, 8\]"):
+    with pytest.raises(InvalidInput, match=r"input 'x' has shape \[rows, 3, 8, 8\]; give a .npz"):
         convert(
             Conversion(
                 source=path,

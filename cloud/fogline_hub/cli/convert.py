@@ -35,6 +35,7 @@ def convert(argv: list[str]) -> int:
         name=args.name,
         target=args.target,
         holdout=Path(args.holdout) if args.holdout else None,
+        labels=tuple(args.labels.split(",")) if args.labels else (),
         season_s=read_period(args.season),
         accept_divergence=args.accept_divergence,
     )
@@ -152,6 +153,12 @@ def _convert_arguments(argv: list[str]) -> Namespace:
         "--sample", required=True, metavar="DATA", help="rows of training data: Parquet, CSV or npz"
     )
     parser.add_argument("--target", metavar="COLUMN", help="column with the actual labels")
+    parser.add_argument(
+        "--labels",
+        default="",
+        metavar="A,B,...",
+        help="a network's classes, in the order of its output, where the target is their name",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the bundle, new")
     parser.add_argument("--name", default="", help="the model's name; by default the file's")
     parser.add_argument(

@@ -41,7 +41,7 @@ from fogline_hub.convert.parity import Parity
 from fogline_hub.convert.proof import Proof, prove
 from fogline_hub.convert.reference import make_reference
 from fogline_hub.convert.served import ServedModel
-from fogline_hub.convert.source import Candidate, Trained
+from fogline_hub.convert.source import Candidate, TakesLabels, Trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,10 @@ def convert(job: ConversionJob, folder: Path) -> ConversionReport:
     sample = read_dataset(Path(job.sample), job.limits)
     source = Path(job.source)
     trained = registry.load(job.framework, source)
+    if job.labels:
+        if not isinstance(trained, TakesLabels):
+            raise InvalidInput(f"{source.name}: the model names its classes itself; drop --labels")
+        trained.name_labels(job.labels)
     data = _Data(sample, trained.select(sample, job.target), *_holdout(job, trained))
     made = _best(trained, data.rows, folder)
     with ServedModel(folder / MODEL, made.candidate.schema) as served:

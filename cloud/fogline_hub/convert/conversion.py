@@ -61,6 +61,8 @@ class Conversion:
         name: The model's name; the source's without its suffix if empty.
         target: Column of the sample with the actual labels; never an input.
         holdout: Rows that it was not trained on, with the target, for the expected accuracy.
+        labels: Names of the classes, in the order of a network's class output; empty where the
+            model knows them, or the target is their number.
         season_s: Length of the season in seconds, with which live traffic is compared; 0 for none.
         accept_divergence: Pack a model whose answers are not the original's.
         limits: Bounds.
@@ -73,6 +75,7 @@ class Conversion:
     name: str = ""
     target: str | None = None
     holdout: Path | None = None
+    labels: tuple[str, ...] = ()
     season_s: float = 0.0
     accept_divergence: bool = False
     limits: ConversionLimits = field(default_factory=ConversionLimits)
@@ -179,6 +182,7 @@ def _job(conversion: Conversion, framework: str) -> ConversionJob:
         sample=str(conversion.sample.resolve()),
         holdout=None if holdout is None else str(holdout.resolve()),
         target=conversion.target,
+        labels=conversion.labels,
         season_s=conversion.season_s,
         created_at=conversion.created_at,
         limits=conversion.limits.data,

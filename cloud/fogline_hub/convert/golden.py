@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fogline.bundle import GoldenCase, Tolerance
+from fogline.bundle.golden import MAX_GOLDEN_BYTES
 from fogline.schema import Schema
 from fogline.tensors import DATATYPES, Array
 from fogline_hub.convert.frame import Frame, rows_of, take, tensors_of
@@ -39,11 +40,18 @@ def make_golden(
     Returns:
         Cases of one row, and one of many.
     """
-    order = _clearest(original)
+    order = _clearest(original)[: _most_rows(take(rows, slice(0, 1)), schema, like)]
     batches = [order[i : i + 1] for i in range(min(SINGLE_ROWS, len(order)))]
     batches.append(np.sort(order[: min(BATCH_ROWS, rows_of(rows))]))
     allowed = Tolerance(absolute=tolerance.absolute, relative=tolerance.relative)
     return tuple(_case(schema, rows, original, chosen, allowed, like) for chosen in batches)
+
+
+def _most_rows(row: Frame, schema: Schema, like: Mapping[str, Array]) -> int:
+    """Rows that the cases have room for: an image or a page of scores may take a megabyte."""
+    taken = sum(t.nbytes for t in tensors_of(row, schema).values())
+    taken += sum(a[:1].nbytes for a in like.values())
+    return max(1, MAX_GOLDEN_BYTES // (2 * SINGLE_ROWS * max(taken, 1)))
 
 
 def _clearest(original: Answers) -> NDArray[np.int64]:

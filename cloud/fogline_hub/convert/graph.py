@@ -14,6 +14,13 @@ from onnx import numpy_helper
 
 from fogline.errors import Corrupt, InvalidInput, Unsupported
 
+_PACKED = tuple(
+    getattr(onnx.TensorProto, n)
+    for n in (
+        *("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "BOOL"),
+        *("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"),
+    )
+)
 MAX_MODEL_BYTES = 2**31 - 1
 """protobuf's own limit on one message."""
 
@@ -43,9 +50,16 @@ def finish(model: onnx.ModelProto, name: str) -> bytes:
     model.graph.name = name
     model.graph.doc_string = ""
     del model.metadata_props[:]
-    for node in model.graph.node:
-        node.doc_string = node.name = ""
-    _pack_initializers(model.graph)
+    for part in _graphs(model.graph):
+        del part.metadata_props[:]
+        for value in (*part.input, *part.output, *part.value_info):
+            value.doc_string = ""
+            del value.metadata_props[:]
+        for node in part.node:
+            node.doc_string = node.name = ""
+            del node.metadata_props[:]
+    for tensor in tensors(model):
+        _pack(tensor)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -109,21 +123,39 @@ def opsets(model: onnx.ModelProto) -> dict[str, int]:
     return {o.domain or "ai.onnx": o.version for o in model.opset_import}
 
 
+def tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
+    """All constants: initializers and attributes, also of subgraphs."""
+    for part in _graphs(model.graph):
+        yield from part.initializer
+        for node in part.node:
+            for attribute in node.attribute:
+                yield from [attribute.t] if attribute.HasField("t") else attribute.tensors
+
+
 def _nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:
+    for part in _graphs(graph):
+        yield from part.node
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterable[onnx.GraphProto]:
     todo = [graph]
     while todo:
-        for node in todo.pop().node:
-            yield node
+        part = todo.pop()
+        yield part
+        for node in part.node:
             for attribute in node.attribute:
                 todo.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
 
 
-def _pack_initializers(graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        tensor.doc_string = ""
-        if not tensor.raw_data and tensor.data_type != onnx.TensorProto.STRING:
-            array = np.asarray(numpy_helper.to_array(tensor))
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+def _pack(tensor: onnx.TensorProto) -> None:
+    """Numbers as `raw_data`; text, and types of less than a byte, as they are."""
+    tensor.doc_string = ""
+    del tensor.metadata_props[:]
+    if not tensor.raw_data and tensor.data_type in _PACKED:
+        array = np.asarray(numpy_helper.to_array(tensor))
+        packed = numpy_helper.from_array(array, tensor.name)
+        if packed.data_type == tensor.data_type:
+            tensor.CopyFrom(packed)
 
 
 def check_inline(model: onnx.ModelProto, name: str) -> None:

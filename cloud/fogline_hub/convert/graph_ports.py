@@ -51,7 +51,7 @@ def fields_of(values: Iterable[onnx.ValueInfoProto], name: str) -> tuple[Field, 
                 f"{name}: {value.name!r} says no shape; declare its rank, for example with "
                 "onnx.shape_inference"
             )
-        shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+        shape = tuple(-1 if _is_free(d) else d.dim_value for d in tensor.shape.dim)
         made.append(Field(name=value.name, datatype=datatype, shape=shape))
     return tuple(made)
 
@@ -66,9 +66,10 @@ def free_axes(
         dims = value.type.tensor_type.shape.dim
         batch = dims[0].dim_param if dims else ""
         for axis, dim in enumerate(dims):
-            is_free = axis > 0 and not dim.HasField("dim_value")
-            if value.name in wanted and is_free and (not batch or dim.dim_param != batch):
-                key = dim.dim_param or f"{value.name}/{axis}"
+            is_free = axis > 0 and _is_free(dim)
+            if value.name in wanted and is_free and (batch in ("", "?") or dim.dim_param != batch):
+                is_named = dim.dim_param not in ("", "?")
+                key = dim.dim_param if is_named else f"{value.name}/{axis}"
                 groups.setdefault(key, []).append((value.name, axis))
     return tuple(tuple(axes) for axes in groups.values())
 
@@ -81,13 +82,18 @@ def make_batch_free(model: onnx.ModelProto, name: str) -> None:
     """
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if not dims or dims[0].HasField("dim_value"):
+        if not dims or not _is_free(dims[0]):
             fixed = dims[0].dim_value if dims else "missing"
             raise Unsupported(
                 f"{name}: the rows of input {value.name!r} are {fixed}, not free: the model or its "
                 "export fixes them; export it with a dynamic first dimension, and write no number "
                 "of rows into its code"
             )
+
+
+def _is_free(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    """Some exporters write -1 for a free dimension."""
+    return not dim.HasField("dim_value") or dim.dim_value < 0
 
 
 def same_names(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> None:

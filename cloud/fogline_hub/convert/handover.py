@@ -25,6 +25,7 @@ class ConversionJob(Record, frozen=True, kw_only=True):
     season_s: float
     created_at: datetime
     limits: DatasetLimits
+    labels: tuple[str, ...] = ()
 
 
 class ConversionReport(Record, frozen=True, kw_only=True):

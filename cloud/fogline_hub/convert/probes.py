@@ -113,10 +113,15 @@ def other_lengths(sample: Frame, axes: Sequence[tuple[str, int]]) -> dict[int, F
     """
     rows = take(sample, slice(0, LENGTH_ROWS))
     length = max(rows[name].shape[axis] for name, axis in axes)
+    if not min(rows[name].shape[axis] for name, axis in axes):
+        return {}
     made: dict[int, Frame] = {}
     for wanted in sorted({1, -(-length // 2), length + 1, 2 * length + 3} - {length}):
-        picked = np.arange(wanted) % max(length, 1)
-        made[wanted] = rows | {n: np.take(rows[n], picked, axis=axis) for n, axis in axes}
+        changed = rows
+        for name, axis in axes:  # an input may have two such axes
+            picked = np.arange(wanted) % changed[name].shape[axis]
+            changed = changed | {name: np.take(changed[name], picked, axis=axis)}
+        made[wanted] = changed
     return made
 
 

@@ -25,7 +25,6 @@ class ServedModel:
         """Opens the file; raises as `Session.open`."""
         self.schema = schema
         self._session = Session.open(path, ModelPlan())
-        self._label = next((f for f in schema.outputs if f.role == "label"), None)
 
     def run(self, frame: Frame) -> dict[str, Array]:
         """All outputs by name; raises as `Session.run`."""
@@ -45,24 +44,7 @@ class ServedModel:
 
     def read(self, outputs: dict[str, Array], rows: int) -> Answers:
         """Outputs of `rows` rows as answers; raises as `answers`."""
-        for name, array in outputs.items():
-            if array.ndim == 0 or len(array) != rows:
-                raise InvalidInput(
-                    f"output {name!r} has shape {array.shape} for {rows} rows; "
-                    "the first dimension has to be the batch"
-                )
-        label = self._label
-        numbers = [
-            outputs[f.name].reshape(rows, int(np.prod(outputs[f.name].shape[1:])))
-            for f in self.schema.outputs
-            if f is not label and f.datatype != "BYTES"
-        ]
-        joined = np.concatenate(numbers, axis=1) if numbers else np.zeros((rows, 0), np.float32)
-        return Answers(
-            labels=None if label is None else label_codes(label.labels, outputs[label.name]),
-            numbers=joined.astype(np.float64),
-            dtype=joined.dtype,
-        )
+        return read_answers(self.schema, outputs, rows)
 
     def close(self) -> None:
         self._session.close()
@@ -77,6 +59,32 @@ class ServedModel:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def read_answers(schema: Schema, outputs: Mapping[str, Array], rows: int) -> Answers:
+    """Outputs of `rows` rows, as a schema names them, as answers.
+
+    Raises:
+        InvalidInput: an output has not one answer for each row.
+    """
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != rows:
+            raise InvalidInput(
+                f"output {name!r} has shape {array.shape} for {rows} rows; "
+                "the first dimension has to be the batch"
+            )
+    label = next((f for f in schema.outputs if f.role == "label"), None)
+    numbers = [
+        outputs[f.name].reshape(rows, int(np.prod(outputs[f.name].shape[1:])))
+        for f in schema.outputs
+        if f is not label and f.datatype != "BYTES"
+    ]
+    joined = np.concatenate(numbers, axis=1) if numbers else np.zeros((rows, 0), np.float32)
+    return Answers(
+        labels=None if label is None else label_codes(label.labels, outputs[label.name]),
+        numbers=joined.astype(np.float64),
+        dtype=joined.dtype,
+    )
 
 
 def label_codes(labels: Sequence[str], values: Array) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fogline.errors import InvalidInput, NotFound, Unsupported
 from fogline.schema import Schema
@@ -68,6 +68,14 @@ class Trained(Protocol):
 
     def candidates(self, frame: Frame) -> Sequence["Attempt"]:
         """Ways to convert it, the best first, for rows such as `frame`."""
+
+
+@runtime_checkable
+class TakesLabels(Protocol):
+    """A source that does not know the names of its classes."""
+
+    def name_labels(self, labels: tuple[str, ...]) -> None:
+        """Takes them, in the order of the class output, before `select`."""
 
 
 class Attempt(Protocol):
