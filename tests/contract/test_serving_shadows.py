@@ -16,8 +16,9 @@ from fogline.clock import wait_until
 from fogline.errors import InvalidInput
 from fogline.runtime import ModelPlan
 from fogline_edge.serving import Models, Server, ServingConfig
+from fogline_edge.serving.config import ShadowConfig
 from fogline_edge.serving.residency import Residency, ResidencyConfig
-from fogline_edge.serving.shadows import ShadowConfig, Shadowed
+from fogline_edge.serving.shadows import Shadowed
 from fogline_edge.serving.versions import VersionState
 from tests import models as makers
 from tests.contract.test_serving_limits import start

@@ -9,11 +9,24 @@ from fogline_edge.serving.access import AccessConfig
 from fogline_edge.serving.front.config import FrontConfig
 from fogline_edge.serving.processors import affinity
 from fogline_edge.serving.residency.config import ResidencyConfig
-from fogline_edge.serving.shadows import ShadowConfig
 from fogline_edge.serving.shared_memory import SharedMemoryConfig
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class ShadowConfig(Record, frozen=True, kw_only=True):
+    """What shadow traffic may take; at each bound requests are left out of it."""
+
+    max_waiting: Count = 64
+    """Runs that wait to be shadowed."""
+    max_bytes: Annotated[int, Meta(ge=1)] = 32 * 2**20
+    """Of their tensors."""
+    run_timeout_s: Seconds = 10.0
+    """Longest run of the version in the shadow."""
+    load_interval_s: Seconds = 60.0
+    """Between two loads of a version in the shadow that had left memory, which may make others
+    leave; as long is waited for one."""
 
 
 class ServingConfig(Record, frozen=True, kw_only=True):

@@ -12,15 +12,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from sys import getsizeof
-from typing import Annotated
-
-from msgspec import Meta
 
 from fogline.clock import Clock
 from fogline.errors import FoglineError
-from fogline.records import Record
 from fogline.runtime.interrupt import Interrupt
 from fogline.tensors import Array
+from fogline_edge.serving.config import ShadowConfig
 from fogline_edge.serving.jobs import Ran
 from fogline_edge.serving.models import Entry, Models, NotLoaded, ServedModel
 from fogline_edge.serving.statistics import Statistics
@@ -29,20 +26,6 @@ _LOG = logging.getLogger(__name__)
 
 _LOOK_S = 0.005
 """Between two looks for a place that is free."""
-
-
-class ShadowConfig(Record, frozen=True, kw_only=True):
-    """What shadow traffic may take; at each bound requests are left out of it."""
-
-    max_waiting: Annotated[int, Meta(ge=1, le=100_000)] = 64
-    """Runs that wait to be shadowed."""
-    max_bytes: Annotated[int, Meta(ge=1)] = 32 * 2**20
-    """Of their tensors."""
-    run_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 10.0
-    """Longest run of the version in the shadow."""
-    load_interval_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
-    """Between two loads of a version in the shadow that had left memory, which may make others
-    leave; as long is waited for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
