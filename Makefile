@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.dev-stamp
 DEMO_STAMP := $(VENV)/.demo-stamp
 SLOW_STAMP := $(VENV)/.slow-stamp
+FRAMEWORKS_STAMP := $(VENV)/.frameworks-stamp
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow faults lint format bench protos lock clean
+.PHONY: help setup frameworks demo test test-slow faults lint format bench protos lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +32,12 @@ $(DEMO_STAMP): requirements/demo.txt pyproject.toml
 
 $(SLOW_STAMP): requirements/slow.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/slow.txt
+	@touch $@
+
+frameworks: $(FRAMEWORKS_STAMP) ## also what trains other models than scikit-learn's; tests of them then run
+
+$(FRAMEWORKS_STAMP): requirements/frameworks.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet -r requirements/frameworks.txt
 	@touch $@
 
 demo: $(DEMO_STAMP) ## the whole loop on fifty years of real weather (ARGS="--seed 2", ARGS=--shuffle)
