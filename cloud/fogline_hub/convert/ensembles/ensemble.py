@@ -8,7 +8,7 @@ writer and one evaluation answer for all of them. A missing value is NaN.
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,15 @@ class Mode(IntEnum):
     LEAF = 255
 
 
+class Whole(Enum):
+    """How a fraction becomes a category."""
+
+    TRUNCATED = "truncated"
+    """Towards zero, as a cast to a whole number does."""
+    FLOOR = "floor"
+    """Downwards, so that what is below zero stays so."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
     """What is done to the columns before they are compared, in this order.
@@ -49,13 +58,15 @@ class Preparation:
         float32: Round every number to float32.
         zero_bound: A number whose magnitude is at most this is missing, in `zero_columns`.
         zero_columns: int64 [k].
-        whole_columns: int64 [k]; truncated towards zero, as a cast to a whole number does.
+        whole_columns: int64 [k]; made whole, before they are asked for membership.
+        whole: How.
     """
 
     float32: bool = False
     zero_bound: float = 0.0
     zero_columns: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     whole_columns: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    whole: Whole = Whole.TRUNCATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

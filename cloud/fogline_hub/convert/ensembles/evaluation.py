@@ -3,7 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fogline_hub.convert.ensembles.ensemble import Ensemble, Floats, Ints, Mode, Preparation
+from fogline_hub.convert.ensembles.ensemble import (
+    Ensemble,
+    Floats,
+    Ints,
+    Mode,
+    Preparation,
+    Whole,
+)
 
 
 def evaluate(ensemble: Ensemble, rows: NDArray[np.floating]) -> Floats:
@@ -37,7 +44,8 @@ def prepare(preparation: Preparation, rows: NDArray[np.floating]) -> Floats:
     if len(zero):
         some = prepared[:, zero]
         prepared[:, zero] = np.where(np.abs(some) <= preparation.zero_bound, np.nan, some)
-    prepared[:, whole] = np.trunc(prepared[:, whole])
+    made_whole = np.trunc if preparation.whole is Whole.TRUNCATED else np.floor
+    prepared[:, whole] = made_whole(prepared[:, whole])
     return prepared
 
 

@@ -20,7 +20,14 @@ from onnx import numpy_helper
 
 from fogline.errors import Unsupported
 from fogline_hub.convert.ensembles.assembly import Assembly
-from fogline_hub.convert.ensembles.ensemble import Ensemble, Floats, Ints, Mode, Preparation
+from fogline_hub.convert.ensembles.ensemble import (
+    Ensemble,
+    Floats,
+    Ints,
+    Mode,
+    Preparation,
+    Whole,
+)
 
 SUM = 1
 """`aggregate_function`."""
@@ -161,12 +168,12 @@ def _write_preparation(
         made = _write_zeros(assembly, steps, made, ensemble.columns)
     if len(steps.whole_columns):
         # Not a cast to whole numbers, which has no answer for NaN and for large numbers.
-        zero = assembly.constant(np.zeros(1))
-        is_negative = assembly.add("Less", made, zero)
-        up, down = assembly.add("Ceil", made), assembly.add("Floor", made)
-        truncated = assembly.add("Where", is_negative, up, down)
+        whole = assembly.add("Floor", made)
+        if steps.whole is Whole.TRUNCATED:
+            is_negative = assembly.add("Less", made, assembly.constant(np.zeros(1)))
+            whole = assembly.add("Where", is_negative, assembly.add("Ceil", made), whole)
         chosen = assembly.constant(_mask(steps.whole_columns, ensemble.columns))
-        made = assembly.add("Where", chosen, truncated, made)
+        made = assembly.add("Where", chosen, whole, made)
     return made
 
 
