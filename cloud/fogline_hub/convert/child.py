@@ -16,6 +16,7 @@ from fogline_hub.convert import registry
 from fogline_hub.convert.dataset import (
     Column,
     Dataset,
+    file_bytes,
     file_digest,
     read_dataset,
     write_parquet,
@@ -147,7 +148,7 @@ def _lineage(job: ConversionJob, trained: Trained, candidate: Candidate, data: _
     return Lineage(
         source=source.name,
         source_sha256=file_digest(source),
-        source_bytes=source.stat().st_size,
+        source_bytes=file_bytes(source),
         framework=trained.framework,
         kind=trained.kind[:1000],
         plan=candidate.plan,

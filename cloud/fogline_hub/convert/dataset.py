@@ -137,9 +137,23 @@ def read_dataset(path: Path, limits: DatasetLimits | None = None) -> Dataset:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal; of a folder, of its files' names and digests."""
+    if path.is_dir():
+        whole = hashlib.sha256()
+        for part in _files(path):
+            whole.update(f"{part.relative_to(path).as_posix()}\0{file_digest(part)}\n".encode())
+        return whole.hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_bytes(path: Path) -> int:
+    """Length of a file, or of all files of a folder."""
+    return sum(f.stat().st_size for f in (_files(path) if path.is_dir() else [path]))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.is_file())
 
 
 def write_parquet(path: Path, columns: Mapping[str, Column]) -> None:

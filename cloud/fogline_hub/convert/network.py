@@ -34,6 +34,7 @@ from fogline_hub.convert.heads import (
 )
 from fogline_hub.convert.inputs import Filled, Port, example, fill
 from fogline_hub.convert.parity import Answers
+from fogline_hub.convert.served import rows_at_once
 from fogline_hub.convert.source import Attempt, Candidate
 
 ASKED_ROWS = 256
@@ -93,9 +94,11 @@ class NetworkModel:
 
     def answers(self, frame: Frame) -> Answers:
         rows = rows_of(frame)
+        tensors = self._tensors(frame)
+        step = min(ASKED_ROWS, rows_at_once(tensors))
         parts = [
-            self._network.ask(self._tensors(take(frame, slice(i, i + ASKED_ROWS))))
-            for i in range(0, max(rows, 1), ASKED_ROWS)
+            self._network.ask({n: t[i : i + step] for n, t in tensors.items()})
+            for i in range(0, max(rows, 1), step)
         ]
         outputs = {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
         for name, array in outputs.items():

@@ -30,7 +30,7 @@ from fogline_hub.convert.onnx_passes import (
 )
 from fogline_hub.convert.onnx_passes import class_names as names_in
 from fogline_hub.convert.parity import Answers
-from fogline_hub.convert.served import read_answers
+from fogline_hub.convert.served import read_answers, rows_at_once
 from fogline_hub.convert.source import Attempt, Candidate, Refused
 
 LABEL_NAMES = (LABEL, "output_label")
@@ -156,7 +156,7 @@ class OnnxModel:
         """The original's outputs; where its rows are fixed, asked so many at a time."""
         rows = rows_of(frame)
         tensors = tensors_of(frame, Schema(inputs=self._fields, outputs=()))
-        step = self._batch or ASKED_ROWS
+        step = self._batch or min(ASKED_ROWS, rows_at_once(tensors))
         parts = []
         for start in range(0, max(rows, 1), step):
             part = take(tensors, slice(start, start + step))

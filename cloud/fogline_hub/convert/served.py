@@ -16,6 +16,8 @@ from fogline_hub.convert.frame import Frame, rows_of, tensors_of
 from fogline_hub.convert.parity import Answers
 
 UNKNOWN_LABEL = -1
+ASKED_BYTES = 16 * 2**20
+"""Input that a model is given at once: what is computed on the way may be a hundred times that."""
 
 
 class ServedModel:
@@ -27,8 +29,16 @@ class ServedModel:
         self._session = Session.open(path, ModelPlan())
 
     def run(self, frame: Frame) -> dict[str, Array]:
-        """All outputs by name; raises as `Session.run`."""
-        return self._session.run(tensors_of(frame, self.schema))
+        """All outputs by name; large rows (images) some at a time. Raises as `Session.run`."""
+        tensors = tensors_of(frame, self.schema)
+        step = rows_at_once(tensors)
+        parts = [
+            self._session.run({n: t[i : i + step] for n, t in tensors.items()})
+            for i in range(0, max(rows_of(frame), 1), step)
+        ]
+        if len(parts) == 1 or any(a.ndim == 0 for a in parts[0].values()):
+            return parts[0]
+        return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
 
     def ask(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs for input tensors; raises as `Session.run`."""
@@ -59,6 +69,12 @@ class ServedModel:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def rows_at_once(tensors: Mapping[str, Array]) -> int:
+    """Rows of these tensors that a model is asked at once, at least one."""
+    row = sum(t[:1].nbytes for t in tensors.values())
+    return max(1, ASKED_BYTES // max(row, 1))
 
 
 def read_answers(schema: Schema, outputs: Mapping[str, Array], rows: int) -> Answers:
