@@ -1,20 +1,22 @@
-"""Pickles that attack: the caller lives, gets a clear error, and no bundle is written.
+"""Pickles that attack through the real `convert`.
 
-What holds here without a tool that isolates the file system: no network, bounded memory, time and
-output, nothing left running. What does not: a pickle can read and write what its user can.
+Each attack fails, the caller lives and is told clearly, and no bundle is written.
 """
 
+import json
+import os
 import pickle
+import re
 import socket
-import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fogline.clock import wait_until
 from fogline.errors import (
     Corrupt,
     DeadlineExceeded,
@@ -23,42 +25,114 @@ from fogline.errors import (
     InvalidInput,
     Unsupported,
 )
-from fogline.sandbox import Limits
+from fogline.sandbox import Limits, Mechanism
 from fogline_hub.convert import Conversion, ConversionLimits, convert
+from tests.hostile_code import ATTACKS, Attack, Targets, all_attacks, hostile_pickle
+from tests.rooms import ROOMS, needs_isolation
 from tests.trained import bundled, fitted_rain_model, rainfall, save_matrix, save_model, save_table
 
-TIGHT = ConversionLimits(
-    child=Limits(memory_bytes=600 * 2**20, timeout_s=20.0, cpu_s=4, file_bytes=2**24, network=False)
+pytestmark = needs_isolation
+
+MIB = 2**20
+TIGHT = Limits(
+    memory_bytes=700 * MIB,
+    timeout_s=30.0,
+    cpu_s=20,
+    file_bytes=16 * MIB,
+    threads=200,
+    disk_bytes=64 * MIB,
+    network=False,
 )
 
 
-class _Attack:
-    """Runs Python code when it is unpickled."""
-
-    def __init__(self, code: str) -> None:
-        self._code = code
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return exec, (self._code,)
-
-
-def _attacked(folder: Path, code: str, limits: ConversionLimits = TIGHT) -> FoglineError:
-    source = folder / "model.pkl"
-    source.write_bytes(pickle.dumps(_Attack(code)))
+def _conversion(
+    folder: Path, source: Path, limits: ConversionLimits | None = None, sample: Path | None = None
+) -> Conversion:
     features, target = bundled("cancer")
-    sample = save_matrix(folder / "sample.parquet", features, target)
+    return Conversion(
+        source=source,
+        sample=sample or save_matrix(folder / "sample.parquet", features, target),
+        out=folder / "out",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        limits=limits or ConversionLimits(child=TIGHT),
+    )
+
+
+def _attacked(folder: Path, code: str, limits: Limits = TIGHT) -> FoglineError:
+    source = hostile_pickle(folder / "model.pkl", code)
+    before = set(Path("/proc").glob("[0-9]*"))
     with pytest.raises(FoglineError) as caught:
-        convert(
-            Conversion(
-                source=source,
-                sample=sample,
-                out=folder / "out",
-                created_at=datetime(2026, 1, 1, tzinfo=UTC),
-                limits=limits,
-            )
-        )
+        convert(_conversion(folder, source, ConversionLimits(child=limits)))
     assert not (folder / "out").exists()
+    assert not [p for p in set(Path("/proc").glob("[0-9]*")) - before if _is_convert_child(p)]
+    assert not list(folder.glob("fogline-convert-*"))
     return caught.value
+
+
+def _is_convert_child(process: Path) -> bool:
+    try:
+        parent = re.search(r"PPid:\t(\d+)", (process / "status").read_text())
+        words = (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+    is_own = parent is not None and int(parent[1]) == os.getpid()
+    return is_own and b"fogline_hub.convert.child" in words
+
+
+@pytest.fixture(autouse=True)
+def _scratch_beside_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scratch folders are made where the test sees what is left of them."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+@pytest.fixture(name="targets")
+def _targets(tmp_path: Path) -> Iterator[Targets]:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    secret = outside / "secret"
+    secret.write_text("what was secret")
+    features, target = bundled("cancer")
+    abstract = f"\0fogline-test-{os.getpid()}"
+    with ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for address in (str(outside / "socket"), abstract):
+            one = stack.enter_context(socket.socket(socket.AF_UNIX))
+            one.bind(address)
+            one.listen()
+        yield Targets(
+            secret=secret,
+            sample=save_matrix(tmp_path / "sample.parquet", features, target),
+            outside=outside,
+            port=tcp.getsockname()[1],
+            socket=outside / "socket",
+            abstract=abstract,
+            parent=os.getpid(),
+            home=Path.home(),
+        )
+
+
+@pytest.mark.parametrize("without", ROOMS)
+def test_every_attack_of_a_pickle_fails_and_its_targets_are_as_before(
+    tmp_path: Path, targets: Targets, without: frozenset[Mechanism]
+) -> None:
+    source = hostile_pickle(tmp_path / "model.pkl", all_attacks(targets))
+    before = targets.sample.read_bytes()
+    status = targets.sample.stat()
+    limits = ConversionLimits(child=TIGHT, without=without)
+    with pytest.raises(Corrupt) as caught:
+        convert(_conversion(tmp_path, source, limits, targets.sample))
+    text = str(caught.value)
+    assert "ValueError: {" in text, text
+    worked = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    assert worked == {}
+    assert len(ATTACKS) > 50
+    assert targets.secret.read_text() == "what was secret"
+    assert targets.sample.read_bytes() == before
+    after = targets.sample.stat()
+    assert (after.st_mode, after.st_mtime_ns) == (status.st_mode, status.st_mtime_ns)
+    assert sorted(p.name for p in targets.outside.iterdir()) == ["secret", "socket"]
+    assert os.getpriority(os.PRIO_PROCESS, 0) != 19
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.pkl", "outside", "sample.parquet"]
 
 
 def test_a_pickle_that_holds_no_estimator_is_refused_by_what_it_holds(tmp_path: Path) -> None:
@@ -80,16 +154,14 @@ def test_a_pickle_that_crashes_the_interpreter_is_told_by_its_signal(tmp_path: P
 
 
 def test_a_pickle_that_loops_for_ever_is_ended_by_its_processor_time(tmp_path: Path) -> None:
-    limits = ConversionLimits(
-        child=Limits(memory_bytes=2**30, timeout_s=30.0, cpu_s=3, network=False)
-    )
+    limits = Limits(memory_bytes=2**30, timeout_s=30.0, cpu_s=4, network=False)
     error = _attacked(tmp_path, "while True: pass", limits)
     assert isinstance(error, Exhausted)
     assert "processor time" in str(error)
 
 
 def test_a_pickle_that_sleeps_for_ever_is_ended_by_the_clock(tmp_path: Path) -> None:
-    limits = ConversionLimits(child=Limits(timeout_s=4.0, network=False))
+    limits = Limits(timeout_s=4.0, network=False)
     error = _attacked(tmp_path, "import time; time.sleep(10**6)", limits)
     assert isinstance(error, DeadlineExceeded)
 
@@ -100,46 +172,74 @@ def test_a_pickle_that_fills_memory_is_ended_and_the_caller_lives(tmp_path: Path
     assert "memory" in str(error)
 
 
-def test_a_pickle_reaches_no_listener_of_this_machine(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        listener.settimeout(0.2)
-        code = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2).send(b'x')"
-        error = _attacked(tmp_path, code)
-        if not _can_leave_network():
-            pytest.skip("this machine grants no network namespaces")
-        assert "cannot be loaded" in str(error)
-        with pytest.raises(TimeoutError):
-            listener.accept()
-
-
-def test_what_a_pickle_starts_is_gone_after_it(tmp_path: Path) -> None:
+def test_a_fork_bomb_makes_no_process_at_all(tmp_path: Path) -> None:
     code = (
-        "import subprocess, sys, pathlib; p = subprocess.Popen([sys.executable, '-c', "
-        "'import time; time.sleep(600)']); "
-        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(p.pid))"
+        "import os\nmade = 0\nfor _ in range(1000):\n"
+        "    try: made += os.fork() > 0\n    except OSError: pass\n"
+        "raise ValueError(f'{made} processes')"
     )
-    _attacked(tmp_path, code)
-    pid = int((tmp_path / "pid").read_text())
-    assert wait_until(lambda: not _is_running(pid), timeout_s=10)
+    assert "ValueError: 0 processes" in str(_attacked(tmp_path, code))
 
 
-def test_links_that_a_pickle_leaves_in_place_of_results_are_not_followed(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.json"
-    secret.write_text('{"kind": "InvalidInput", "text": "what was secret"}')
+def test_a_bomb_of_threads_is_ended(tmp_path: Path) -> None:
     code = (
-        f"import os; os.symlink({str(secret)!r}, 'failure.json'); os.symlink({str(secret)!r}, "
-        "'result.json'); os._exit(0)"
+        "import threading\nwhile True:\n"
+        "    threading.Thread(target=threading.Event().wait, daemon=True).start()"
     )
     error = _attacked(tmp_path, code)
+    assert isinstance(error, Exhausted)
+    assert "threads" in str(error)
+
+
+FILLS = {
+    "one long file": "f = open('a', 'wb')\nwhile True: f.write(b'x' * 2**20)",
+    "many long files": (
+        "for n in range(10**6):\n    with open(f'{n}', 'wb') as f: f.write(b'x' * 2**23)"
+    ),
+    "many small files": "for n in range(10**6): open(f'{n}', 'wb').close()",
+    "reserved space": (
+        "import os\nfor n in range(10**6): os.posix_fallocate(os.open(f'{n}', os.O_CREAT | "
+        "os.O_WRONLY), 0, 2**23)"
+    ),
+    "folders in folders": "import os\nwhile True: os.mkdir('d' * 200); os.chdir('d' * 200)",
+}
+
+
+@pytest.mark.parametrize("how", FILLS)
+def test_a_pickle_that_fills_the_disk_is_ended_and_nothing_of_it_stays(
+    tmp_path: Path, how: str
+) -> None:
+    error = _attacked(tmp_path, FILLS[how])
+    if how == "one long file":
+        assert "File too large" in str(error)
+    else:
+        assert isinstance(error, Exhausted)
+        assert "filled the disk" in str(error)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.pkl", "sample.parquet"]
+
+
+FORGERIES = {
+    "a record of another form": "open('result.json', 'w').write('{\"schema\": 1}')",
+    "a long file": "open('result.json', 'w').truncate(2**24 - 1)",
+    "an error that is none": "open('failure.json', 'w').write('[1]')",
+    "a folder": "os.mkdir('result.json')",
+    "a file by two names": "open('x', 'w').close(); os.link('x', 'failure.json')",
+}
+
+
+@pytest.mark.parametrize("what", FORGERIES)
+def test_what_a_pickle_forges_is_held_against_the_record(tmp_path: Path, what: str) -> None:
+    error = _attacked(tmp_path, f"import os\n{FORGERIES[what]}\nos._exit(0)")
     assert isinstance(error, Corrupt)
-    assert "secret" not in str(error).replace(str(tmp_path), "")
 
 
-def test_a_result_that_a_pickle_forges_is_held_against_the_record(tmp_path: Path) -> None:
-    code = "open('result.json', 'w').write('{\"schema\": 1}'); import os; os._exit(0)"
+def test_an_error_that_a_pickle_forges_is_an_error_and_nothing_more(tmp_path: Path) -> None:
+    code = (
+        'import os; open("failure.json", "w").write(\'{"kind": "SystemExit", "text": "all well"}\')'
+        "; os._exit(0)"
+    )
     error = _attacked(tmp_path, code)
-    assert isinstance(error, Corrupt)
+    assert type(error) is InvalidInput
 
 
 def test_what_a_pickle_prints_does_not_reach_the_caller_s_output(
@@ -153,48 +253,25 @@ def test_secrets_in_the_environment_do_not_reach_a_pickle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOGLINE_TOKEN", "very secret")
-    error = _attacked(tmp_path, "import os; raise ValueError(os.environ.get('FOGLINE_TOKEN'))")
-    assert "cannot be loaded: ValueError: None" in str(error)
+    code = (
+        "import os; raise ValueError('very secret' in repr(dict(os.environ)), "
+        "os.environ['HOME'] == os.getcwd() == os.environ['TMPDIR'])"
+    )
+    assert "cannot be loaded: ValueError: (False, True)" in str(_attacked(tmp_path, code))
 
 
-def test_a_pickle_cut_short_is_corrupt(tmp_path: Path) -> None:
-    days = rainfall()[:400]
-    whole = save_model(tmp_path / "whole.pkl", fitted_rain_model(days)).read_bytes()
-    source = tmp_path / "cut.pkl"
-    source.write_bytes(whole[: len(whole) // 2])
-    sample = save_table(tmp_path / "s.parquet", days)
-    with pytest.raises(Corrupt, match="cannot be loaded"):
-        convert(
-            Conversion(
-                source=source,
-                sample=sample,
-                target="rain",
-                out=tmp_path / "out",
-                created_at=datetime(2026, 1, 1, tzinfo=UTC),
-            )
-        )
-
-
-def test_a_pickle_of_another_scikit_learn_is_refused_with_both_versions(tmp_path: Path) -> None:
-    days = rainfall()[:400]
-    model = fitted_rain_model(days)
-    state = pickle.dumps(model)
-    installed = sys.modules["sklearn"].__version__.encode()
-    other = b"0" + installed[1:]
-    assert installed in state
-    source = tmp_path / "old.pkl"
-    source.write_bytes(state.replace(installed, other))
-    sample = save_table(tmp_path / "s.parquet", days)
-    with pytest.raises(Unsupported, match=f"install scikit-learn=={other.decode()}"):
-        convert(
-            Conversion(
-                source=source,
-                sample=sample,
-                target="rain",
-                out=tmp_path / "out",
-                created_at=datetime(2026, 1, 1, tzinfo=UTC),
-            )
-        )
+@pytest.mark.parametrize("missing", [Mechanism.SECCOMP, Mechanism.LANDLOCK])
+def test_without_a_mechanism_that_isolates_code_is_not_loaded_and_the_error_says_what_to_do(
+    tmp_path: Path, missing: Mechanism
+) -> None:
+    marker = tmp_path / "outside"
+    source = hostile_pickle(tmp_path / "model.pkl", f"open({str(marker)!r}, 'w')")
+    without = frozenset({missing, Mechanism.BUBBLEWRAP})
+    limits = ConversionLimits(child=TIGHT, without=without)
+    with pytest.raises(Unsupported, match=r"isolate its .*files.*bubblewrap.*Landlock"):
+        convert(_conversion(tmp_path, source, limits))
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_report_says_what_isolation_held(tmp_path: Path) -> None:
@@ -208,32 +285,39 @@ def test_the_report_says_what_isolation_held(tmp_path: Path) -> None:
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
     )
-    assert result.parity.isolation == (("network",) if _can_leave_network() else ())
+    assert {"network", "files", "processes", "memory", "time", "cpu", "disk"} <= {
+        *result.parity.isolation
+    }
+    assert "seccomp" in result.parity.isolation
+    assert {"landlock", "bubblewrap"} & {*result.parity.isolation}
 
 
-def _is_running(pid: int) -> bool:
-    """False also for one that has ended and that nobody has asked about yet."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+def test_a_pickle_cut_short_is_corrupt(tmp_path: Path) -> None:
+    days = rainfall()[:400]
+    whole = save_model(tmp_path / "whole.pkl", fitted_rain_model(days)).read_bytes()
+    source = tmp_path / "cut.pkl"
+    source.write_bytes(whole[: len(whole) // 2])
+    sample = save_table(tmp_path / "s.parquet", days)
+    with pytest.raises(Corrupt, match="cannot be loaded"):
+        convert(_conversion(tmp_path, source, sample=sample))
 
 
-def _can_leave_network() -> bool:
-    done = subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True)
-    return done.returncode == 0
+def test_a_pickle_of_another_scikit_learn_is_refused_with_both_versions(tmp_path: Path) -> None:
+    days = rainfall()[:400]
+    state = pickle.dumps(fitted_rain_model(days))
+    installed = sys.modules["sklearn"].__version__.encode()
+    other = b"0" + installed[1:]
+    assert installed in state
+    source = tmp_path / "old.pkl"
+    source.write_bytes(state.replace(installed, other))
+    sample = save_table(tmp_path / "s.parquet", days)
+    with pytest.raises(Unsupported, match=f"install scikit-learn=={other.decode()}"):
+        convert(_conversion(tmp_path, source, sample=sample))
 
 
 def test_numpy_is_not_asked_to_unpickle_a_sample(tmp_path: Path) -> None:
     days = rainfall()[:400]
-    np.savez(tmp_path / "s.npz", temperature=np.array([_Attack("pass")], dtype=object))
+    np.savez(tmp_path / "s.npz", temperature=np.array([Attack("pass")], dtype=object))
+    source = save_model(tmp_path / "m.pkl", fitted_rain_model(days))
     with pytest.raises(Corrupt, match="without pickles"):
-        convert(
-            Conversion(
-                source=save_model(tmp_path / "m.pkl", fitted_rain_model(days)),
-                sample=tmp_path / "s.npz",
-                out=tmp_path / "out",
-                created_at=datetime(2026, 1, 1, tzinfo=UTC),
-            )
-        )
+        convert(_conversion(tmp_path, source, sample=tmp_path / "s.npz"))

@@ -1,4 +1,4 @@
-"""What `fogline convert`, `optimize` and `inspect` print for people."""
+"""What `fogline convert` and `inspect` print for people."""
 
 from fogline import console
 from fogline.schema import Field
@@ -7,7 +7,6 @@ from fogline_hub.convert import ConversionResult, Parity, Verdict
 from fogline_hub.convert.dataset import shown_names
 from fogline_hub.convert.inspection import ModelFacts
 from fogline_hub.convert.parity import Difference
-from fogline_hub.optimize import Measurement, OptimizationResult
 
 _MARKS = {Verdict.EXACT: "exact", Verdict.WITHIN_TOLERANCE: "within tolerance"}
 
@@ -39,8 +38,8 @@ def conversion_text(result: ConversionResult) -> str:
 
 
 def _isolation(parity: Parity) -> str:
-    network = "without network" if "network" in parity.isolation else "with network"
-    return f"the source was loaded in a child {network}, with this user's files in reach"
+    held = ", ".join(parity.isolation) or "nothing"
+    return f"the source was loaded in a child of its own; what held of isolation: {held}"
 
 
 def _difference_row(name: str, found: Parity | Difference) -> dict[str, object]:
@@ -52,41 +51,6 @@ def _difference_row(name: str, found: Parity | Difference) -> dict[str, object]:
         "label flips": found.label_flips,
         "max difference": found.max_abs_difference,
         "note": found.note if isinstance(found, Difference) and found.note else ties,
-    }
-
-
-def optimization_text(result: OptimizationResult) -> str:
-    rows = [_measured_row(m, result.base) for m in result.measurements]
-    columns = ("variant", "bytes", "p50 us", "p10-p90", "peak MiB", "quality", "flips", "verdict")
-    kept = ", ".join(result.kept) or "nothing earned its place"
-    return "\n".join(
-        (
-            console.table(rows, columns),
-            "",
-            f"beside {result.base}: {kept}   (1 thread, {result.platform})",
-            f"bundle: {result.bundle} (sha256 {result.digest})",
-        )
-    )
-
-
-def _measured_row(one: Measurement, base: str) -> dict[str, object]:
-    timing, quality = one.timing, one.quality
-    value = "-"
-    if quality is not None and quality.value is not None:
-        value = f"{quality.metric} {quality.value:.4f}"
-        if quality.low is not None and quality.high is not None:
-            value += f" [{quality.low:.4f}, {quality.high:.4f}]"
-    return {
-        "variant": one.name,
-        "bytes": one.size_bytes or None,
-        "p50 us": timing.p50 if timing else None,
-        "p10-p90": f"{timing.p10:.1f}-{timing.p90:.1f}" if timing else "-",
-        "peak MiB": one.peak_memory_bytes / 2**20 if one.peak_memory_bytes else None,
-        "quality": value,
-        "flips": quality.label_flips if quality else None,
-        "verdict": "the base"
-        if one.name == base
-        else f"{'kept' if one.is_kept else 'no'}: " + one.reason,
     }
 
 

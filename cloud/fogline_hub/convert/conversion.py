@@ -5,7 +5,6 @@ bundle's rules and packs it.
 """
 
 import re
-import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,11 +14,11 @@ import msgspec
 
 from fogline.bundle import BundleDraft, VariantDraft, decode_cases, read_bundle, write_bundle
 from fogline.bundle.golden import MAX_GOLDEN_BYTES
-from fogline.errors import Conflict, InvalidInput, NotFound
+from fogline.errors import Conflict, Corrupt, InvalidInput, NotFound
 from fogline.ids import check_name
 from fogline.records import Record, canonical_json
-from fogline.sandbox import Limits
-from fogline_hub.convert.dataset import DatasetLimits
+from fogline.sandbox import Limits, Mechanism, temporary_folder
+from fogline_hub.convert.dataset import DatasetLimits, file_digest
 from fogline_hub.convert.handover import (
     GOLDEN,
     MODEL,
@@ -27,6 +26,7 @@ from fogline_hub.convert.handover import (
     ConversionJob,
     ConversionReport,
 )
+from fogline_hub.convert.isolation import conversion_room
 from fogline_hub.convert.job import check_left, read_left, run_job
 from fogline_hub.convert.parity import Parity
 from fogline_hub.convert.source import check_source
@@ -44,9 +44,13 @@ class ConversionLimits(Record, frozen=True, kw_only=True):
         timeout_s=600.0,
         cpu_s=1200,
         file_bytes=2**31,
+        threads=1024,
+        disk_bytes=2**33,
         network=False,
     )
     data: DatasetLimits = DatasetLimits()
+    without: frozenset[Mechanism] = frozenset()
+    """Mechanisms of isolation that are not to be used, on a machine where one is broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +123,7 @@ def convert(conversion: Conversion) -> ConversionResult:
     name = conversion.name or _name_of(conversion.source)
     check_name(name, "model name")
     _check_paths(conversion)
-    with tempfile.TemporaryDirectory(prefix="fogline-convert-") as scratch:
-        folder = Path(scratch)
+    with temporary_folder("fogline-convert-") as folder:
         report, outcome = run_job(
             "fogline_hub.convert.child",
             _job(conversion, framework),
@@ -128,7 +131,11 @@ def convert(conversion: Conversion) -> ConversionResult:
             folder=folder,
             limits=conversion.limits.child,
             what=str(conversion.source),
+            room=conversion_room(
+                folder, conversion.source, _data(conversion), conversion.limits.without
+            ),
         )
+        _check_origin(conversion, report)
         parity = msgspec.structs.replace(
             report.parity,
             isolation=tuple(sorted(outcome.isolation)),
@@ -187,6 +194,24 @@ def _job(conversion: Conversion, framework: str) -> ConversionJob:
         created_at=conversion.created_at,
         limits=conversion.limits.data,
     )
+
+
+def _data(conversion: Conversion) -> tuple[Path, ...]:
+    holdout = conversion.holdout
+    return (conversion.sample,) if holdout is None else (conversion.sample, holdout)
+
+
+def _check_origin(conversion: Conversion, report: ConversionReport) -> None:
+    """Holds what the lineage says of files against the files; its writer may be a stranger."""
+    lineage = report.lineage
+    said = [(conversion.sample, lineage.sample.sha256)]
+    if conversion.source.is_file():
+        said.append((conversion.source, lineage.source_sha256))
+    if conversion.holdout is not None:
+        said.append((conversion.holdout, lineage.holdout.sha256 if lineage.holdout else ""))
+    for path, digest in said:
+        if file_digest(path) != digest:
+            raise Corrupt(f"{path}: changed during the conversion, or the child's report is false")
 
 
 def _check_paths(conversion: Conversion) -> None:

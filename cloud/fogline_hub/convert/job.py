@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from fogline import errors
 from fogline.records import MAX_JSON_BYTES, Record, canonical_json, decode_json
-from fogline.sandbox import Ending, Limits, Outcome, run_child
+from fogline.sandbox import Ending, Limits, Outcome, Room, run_child
 
 RESULT = "result.json"
 FAILURE = "failure.json"
@@ -34,6 +34,9 @@ _FAULTS: dict[str, type[errors.FoglineError]] = {
 }
 """Errors that a child can report; any other is told as InvalidInput."""
 
+_SERIAL = {"JOBLIB_MULTIPROCESSING": "0"}
+"""A child starts no processes; joblib would warn that it cannot."""
+
 J = TypeVar("J", bound=Record)
 R = TypeVar("R", bound=Record)
 
@@ -46,7 +49,14 @@ class Failure(Record, frozen=True, kw_only=True):
 
 
 def run_job(
-    module: str, job: Record, result: type[R], *, folder: Path, limits: Limits, what: str
+    module: str,
+    job: Record,
+    result: type[R],
+    *,
+    folder: Path,
+    limits: Limits,
+    what: str,
+    room: Room | None = None,
 ) -> tuple[R, Outcome]:
     """Runs `python -m module` in `folder` and returns what it found.
 
@@ -57,13 +67,20 @@ def run_job(
         folder: Scratch, empty and its own.
         limits: What it may use.
         what: What the job is on, for errors.
+        room: What it may reach of the machine; without one, all that this user can.
 
     Raises:
         FoglineError: what the child reported; `DeadlineExceeded` or `Exhausted` when a limit ended
-            it; `InvalidInput` when it ended without an answer.
+            it; `InvalidInput` when it ended without an answer; `Unsupported` when the machine does
+            not isolate it as the room requires.
     """
     argv = [sys.executable, "-P", "-m", module]
-    outcome = run_child(argv, limits=limits, stdin=canonical_json(job), cwd=folder)
+    try:
+        outcome = run_child(
+            argv, limits=limits, stdin=canonical_json(job), cwd=folder, env=_SERIAL, room=room
+        )
+    except errors.Unsupported as e:
+        raise errors.Unsupported(f"{what}: {e}") from e
     if outcome.ending is Ending.EXITED and (folder / FAILURE).exists():
         data = read_left(folder, FAILURE, MAX_JSON_BYTES)
         failure = decode_json(data, Failure, f"{what}: the child's error")
@@ -134,7 +151,7 @@ def _ended(outcome: Outcome, what: str) -> errors.FoglineError:
     match outcome.ending:
         case Ending.TIMEOUT:
             return errors.DeadlineExceeded(text)
-        case Ending.MEMORY | Ending.CPU:
+        case Ending.MEMORY | Ending.CPU | Ending.THREADS | Ending.DISK:
             return errors.Exhausted(text)
         case _:
             return errors.InvalidInput(

@@ -81,7 +81,7 @@ class Parity(Record, frozen=True, kw_only=True):
     accepted_divergence: bool = False
     """The verdict is not allowed by itself; the user accepted it."""
     isolation: tuple[str, ...] = ()
-    """What held while the source was loaded: `network`, or nothing."""
+    """What held while the source was loaded, in the words of `fogline.sandbox.room`."""
 
     @property
     def is_allowed(self) -> bool:

@@ -25,10 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from fogline.errors import DeadlineExceeded, NotFound, Unavailable
+from fogline.errors import DeadlineExceeded, NotFound, Unavailable, Unsupported
+from fogline.sandbox.bubblewrap import wrapping
 from fogline.sandbox.environment import clean_environment
 from fogline.sandbox.limits import Limits
 from fogline.sandbox.outcome import Outcome
+from fogline.sandbox.room import HELD, Room, way_out
 from fogline.sandbox.watch import Watch
 
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -47,6 +49,11 @@ class _Program:
     cwd: Path | None
     env: Mapping[str, str] | None
     stderr: int | None
+    room: Room | None = None
+
+    def environment(self) -> dict[str, str]:
+        own = self.room.environment() if self.room else {}
+        return clean_environment(own | dict(self.env or {}))
 
 
 def run_child(
@@ -56,6 +63,7 @@ def run_child(
     stdin: bytes = b"",
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    room: Room | None = None,
 ) -> Outcome:
     """Runs a program to its end and returns how that came.
 
@@ -67,16 +75,25 @@ def run_child(
         stdin: What it reads; then end of file.
         cwd: Working folder; this process's own if None.
         env: Variables beside those that `clean_environment` lets through.
+        room: What it may reach of the machine; without one, all that this user can.
 
     Raises:
         NotFound: there is no such program or working folder.
         Unavailable: the machine could not start it.
+        Unsupported: the machine cannot isolate it as the room requires; it was not started.
     """
     program = _Program(
-        argv=tuple(argv), limits=limits, stdin=stdin, cwd=cwd, env=env, stderr=subprocess.PIPE
+        argv=tuple(argv),
+        limits=limits,
+        stdin=stdin,
+        cwd=cwd,
+        env=env,
+        stderr=subprocess.PIPE,
+        room=room,
     )
     process, isolation = _spawn(program)
-    return Watch(process, limits, stdin).run(isolation)
+    scratch = Path(room.scratch) if room else None
+    return Watch(process, limits, stdin, scratch).run(isolation)
 
 
 def run_prepared(
@@ -256,7 +273,7 @@ def _spawn(program: _Program) -> tuple[subprocess.Popen[bytes], frozenset[str]]:
             stdout=subprocess.PIPE,
             stderr=program.stderr,
             cwd=program.cwd,
-            env=clean_environment(program.env),
+            env=program.environment(),
             start_new_session=True,
             pass_fds=(theirs,),
         )
@@ -291,9 +308,24 @@ def _settings(program: _Program, status_fd: int) -> str:
             "status_fd": status_fd,
             "rlimits": {k: v for k, v in rlimits.items() if v is not None},
             "oom_score_adj": limits.oom_score_adj,
-            "network": limits.network,
+            "network": limits.network and program.room is None,
+            "room": _room_settings(program.room),
         }
     )
+
+
+def _room_settings(room: Room | None) -> dict[str, object] | None:
+    if room is None:
+        return None
+    return {
+        "is_inside": False,
+        "wrap": wrapping(room),
+        "read": room.readable(),
+        "write": room.writable(),
+        "required": sorted(room.required),
+        "without": [m.value for m in room.without],
+        "variable": HELD,
+    }
 
 
 def _read_status(fd: int) -> list[str]:
@@ -313,10 +345,27 @@ def _read_status(fd: int) -> list[str]:
 def _isolation(said: list[str], program: _Program) -> frozenset[str]:
     match said:
         case [*isolation, "exec"]:
-            return frozenset(isolation)
+            return frozenset(isolation) | _bounded(program)
+        case [*_, last] if last.startswith("missing "):
+            missing = last.removeprefix("missing ").split()
+            raise Unsupported(f"{program.argv[0]} was not started: {way_out(missing)}")
         case [*_, "exec", error]:
             _, number, text = error.split(" ", 2)
             kind = NotFound if int(number) == errno.ENOENT else Unavailable
             raise kind(f"cannot start {program.argv[0]}: {text}")
         case _:
             raise Unavailable(f"cannot start {program.argv[0]}: the launcher failed before it")
+
+
+def _bounded(program: _Program) -> frozenset[str]:
+    """Words of a room for the bounds that were set."""
+    limits = program.limits
+    if program.room is None:
+        return frozenset()
+    bounds = {
+        "memory": limits.memory_bytes,
+        "time": limits.timeout_s,
+        "cpu": limits.cpu_s,
+        "disk": limits.disk_bytes,
+    }
+    return frozenset(word for word, bound in bounds.items() if bound is not None)

@@ -1,7 +1,8 @@
 """What a child may use. Memory is resident memory of its whole tree, polled, not address space.
 
 Importing onnxruntime takes 45 MB of memory and 187 MB of address space, so `RLIMIT_AS` would have
-to be set where it no longer limits anything.
+to be set where it no longer limits anything. So would `RLIMIT_DATA`: allocators reserve a GiB at
+once, and Arrow waits for ever for a thread whose stack was refused.
 """
 
 from typing import Annotated
@@ -27,6 +28,13 @@ class Limits(Record, frozen=True, kw_only=True):
     """`RLIMIT_NOFILE`, lowered to the hard limit where that is less."""
     file_bytes: _Positive | None = None
     """Longest file that each process can write (`RLIMIT_FSIZE`)."""
+    threads: _Positive | None = None
+    """Threads of the child and its descendants together; above it all are killed."""
+    disk_bytes: _Positive | None = None
+    """Disk that the scratch folder of a room takes (`room.Room`); above it all are killed. Files
+    that the folder no longer shows are bounded by what has to stay free (`scratch.Scratch`)."""
+    disk_entries: _Positive = 10_000
+    """Files and folders in it, where `disk_bytes` is set."""
     stdout_bytes: _Positive = 4 * 1024 * 1024
     """What is kept of stdout, from its start; the rest is read and dropped."""
     stderr_bytes: _Positive = 64 * 1024

@@ -13,6 +13,8 @@ class Ending(Enum):
     TIMEOUT = "timeout"
     MEMORY = "memory"
     CPU = "cpu"
+    THREADS = "threads"
+    DISK = "disk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,8 @@ class Outcome:
     """Highest resident memory seen of the whole tree, or the kernel's own high-water mark of one of
     its processes where that is higher. 0 when the child was gone before the first look."""
     isolation: frozenset[str]
-    """What held: `network` when the child had no network. Nothing that was only tried."""
+    """What held, in the words of `room`: `network` when the child had no network. Nothing that was
+    only tried."""
 
     @property
     def is_success(self) -> bool:
@@ -53,6 +56,10 @@ class Outcome:
                 return f"was stopped because it held {mib:.0f} MiB of memory {after}"
             case Ending.CPU:
                 return f"was stopped because it had used its processor time {after}"
+            case Ending.THREADS:
+                return f"was stopped because it had started too many threads {after}"
+            case Ending.DISK:
+                return f"was stopped because it had filled the disk that it may use {after}"
 
     def last_words(self, limit: int = 500) -> str:
         """The end of stderr as one printable line of at most `limit` characters."""

@@ -23,12 +23,14 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Resident memory, in bytes."""
+    """Resident memory, in bytes, and threads."""
 
     total: int
     """Of all processes together, now."""
     highest: int
     """The kernel's high-water mark of the one process where it is highest."""
+    threads: int
+    """Of all processes together, now."""
 
 
 def tree(pid: int) -> set[Process]:
@@ -54,12 +56,13 @@ def session(leader: int) -> set[Process]:
 
 
 def usage(processes: set[Process]) -> Usage:
-    total = highest = 0
+    total = highest = threads = 0
     for process in processes:
-        resident, peak = _memory(process.pid)
+        resident, peak, count = _used(process.pid)
         total += resident
+        threads += count
         highest = max(highest, peak)
-    return Usage(total, highest)
+    return Usage(total, highest, threads)
 
 
 def kill(processes: set[Process]) -> None:
@@ -103,14 +106,16 @@ def _stat(pid: int) -> list[str]:
     return text[text.rindex(")") + 2 :].split()
 
 
-def _memory(pid: int) -> tuple[int, int]:
-    """Resident bytes now and at most; zeros when it is gone or has no memory of its own."""
-    resident = peak = 0
+def _used(pid: int) -> tuple[int, int, int]:
+    """Resident bytes now and at most, and threads; zeros when it is gone."""
+    resident = peak = threads = 0
     with suppress(OSError):
         for line in (_PROC / str(pid) / "status").read_text(errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 peak = int(line.split()[1]) * 1024
             elif line.startswith("VmRSS:"):
                 resident = int(line.split()[1]) * 1024
+            elif line.startswith("Threads:"):
+                threads = int(line.split()[1])
                 break
-    return resident, max(resident, peak)
+    return resident, max(resident, peak), threads

@@ -11,12 +11,16 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from fogline.sandbox import processes
+from fogline.sandbox.bubblewrap import EXIT_BY_SIGNAL
 from fogline.sandbox.capture import Head, Tail
 from fogline.sandbox.limits import Limits
 from fogline.sandbox.outcome import Ending, Outcome
+from fogline.sandbox.room import Mechanism
+from fogline.sandbox.scratch import Scratch
 
 _CHUNK = 64 * 1024
 _DRAIN_S = 0.5
@@ -31,7 +35,13 @@ _REAP_S = 10.0
 class Watch:
     """One child's end, from inside: `run` returns when it and its descendants are gone."""
 
-    def __init__(self, process: subprocess.Popen[bytes], limits: Limits, stdin: bytes) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        limits: Limits,
+        stdin: bytes,
+        scratch: Path | None = None,
+    ) -> None:
         self.stdout = Head(limits.stdout_bytes)
         self._stderr = Tail(limits.stderr_bytes)
         self._process = process
@@ -42,6 +52,11 @@ class Watch:
         self._stdin = memoryview(stdin)
         self._pidfd: int | None = None
         self._reaping = threading.Lock()
+        self._scratch = (
+            Scratch(scratch, limits.disk_bytes, limits.disk_entries)
+            if scratch is not None and limits.disk_bytes is not None
+            else None
+        )
 
     @property
     def pid(self) -> int:
@@ -86,15 +101,17 @@ class Watch:
     def _wait(self, selector: selectors.BaseSelector) -> Ending | None:
         """Until the child has ended (None) or a limit is reached (which one)."""
         deadline = self._began + (self._limits.timeout_s or float("inf"))
-        pause = self._limits.poll_s if self._limits.memory_bytes else _IDLE_S
+        is_bounded = self._limits.memory_bytes or self._limits.threads or self._scratch
+        pause = self._limits.poll_s if is_bounded else _IDLE_S
         next_look = self._began
         while not self._has_ended():
             now = time.monotonic()
             if now >= deadline:
                 return Ending.TIMEOUT
             if now >= next_look:
-                if self._is_over_memory():
-                    return Ending.MEMORY
+                over = self._over()
+                if over is not None:
+                    return over
                 next_look = now + pause
             self._pump(selector, min(deadline, next_look) - now)
         return None
@@ -128,12 +145,20 @@ class Watch:
         ):
             self._pump(selector, _DRAIN_S)
 
-    def _is_over_memory(self) -> bool:
+    def _over(self) -> Ending | None:
+        """Which bound the whole tree is over, by a look at it."""
         alive = processes.tree(self._process.pid)
         self._seen |= alive
         used = processes.usage(alive)
         self._peak = max(self._peak, used.total, used.highest)
-        return self._limits.memory_bytes is not None and self._peak > self._limits.memory_bytes
+        limits = self._limits
+        if limits.memory_bytes is not None and self._peak > limits.memory_bytes:
+            return Ending.MEMORY
+        if limits.threads is not None and used.threads > limits.threads:
+            return Ending.THREADS
+        if self._scratch is not None and self._scratch.is_over():
+            return Ending.DISK
+        return None
 
     def _has_ended(self) -> bool:
         """Without reaping it: until it is reaped, its process id and group cannot be reused."""
@@ -170,6 +195,8 @@ class Watch:
         status = self._process.returncode
         if status is None:
             status = -signal.SIGKILL
+        elif status > EXIT_BY_SIGNAL and Mechanism.BUBBLEWRAP.value in isolation:
+            status = EXIT_BY_SIGNAL - status
         ending = stopped or (Ending.EXITED if status >= 0 else Ending.SIGNAL)
         if ending is Ending.SIGNAL and status == -signal.SIGXCPU:
             ending = Ending.CPU
