@@ -44,7 +44,7 @@ COMMANDS: dict[str, Command] = {
         "fogline_hub.cli.convert:convert", "convert a trained model to a bundle", "sklearn"
     ),
     "optimize": Command(
-        "fogline_hub.cli.convert:optimize", "measure smaller variants of a bundle", "sklearn"
+        "fogline_hub.cli.optimize:optimize", "measure smaller variants of a model", "sklearn"
     ),
     "inspect": Command(
         "fogline_hub.cli.convert:inspect", "show what a bundle or model holds", "hub"

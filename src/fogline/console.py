@@ -7,11 +7,14 @@ over a second with `step`, and hands its one result to `emit`.
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 from fogline.records import canonical_json, to_plain
+
+BAR_CHARS = 24
+"""Width of a progress bar."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,6 +60,29 @@ def step(text: str) -> Iterator[None]:
         say(f"✗ {text}" + " " * 12)
         raise
     say(f"✓ {text} ({time.monotonic() - began:.1f} s)")
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A `step` with a bar: the function yielded is told steps done, steps in all, and what goes on.
+
+    Where stderr is no terminal, only the end is told.
+    """
+    interactive = sys.stderr.isatty()
+
+    def show(done: int, total: int, what: str) -> None:
+        if interactive:
+            filled = BAR_CHARS * min(done, total) // max(total, 1)
+            bar = "█" * filled + "░" * (BAR_CHARS - filled)
+            print(f"\r{bar} {done}/{total} {printable(what)[:50]:<50}", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+    with step(text):
+        try:
+            yield show
+        finally:
+            if interactive:
+                print("\r" + " " * (BAR_CHARS + 62), end="\r", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fogline_hub.convert.parity import Answers
-from fogline_hub.optimize.choice import Earning, Measurement, Timing, screen, verdict
+from fogline_hub.optimize.choice import Earning, Measurement, Timing, judge, screen
 from fogline_hub.optimize.quality import Quality, rate
 from fogline_hub.optimize.timing import alternate
 
@@ -35,19 +35,19 @@ def _one(
 def test_a_variant_is_kept_for_what_it_brings(
     variant: Measurement, is_kept: bool, reason: str
 ) -> None:
-    found = verdict(_one(), variant, RULES)
+    found = judge(_one(), variant, RULES)
     assert found[0] is is_kept
     assert found[1].startswith(reason)
 
 
 def test_a_gain_inside_the_noise_is_not_faster() -> None:
     noisy = _one(p50=100, p10=50)
-    assert verdict(noisy, _one(p50=80), RULES)[0] is False
+    assert judge(noisy, _one(p50=80), RULES)[0] is False
 
 
 def test_a_variant_without_a_measurement_is_never_kept() -> None:
     bare = Measurement(name="v", precision="v", size_bytes=1, reason="larger")
-    assert verdict(_one(), bare, RULES) == (False, "larger")
+    assert judge(_one(), bare, RULES) == (False, "larger")
 
 
 def test_a_larger_file_is_turned_away_before_it_is_measured() -> None:
@@ -79,7 +79,7 @@ def test_r2_of_a_regressor_falls_with_the_variant_s_error() -> None:
 def test_without_actual_values_only_changes_are_counted() -> None:
     one = Answers(labels=np.array([0]), numbers=np.ones((1, 2)))
     found = rate(one, one)
-    assert (found.metric, found.value, found.label_flips) == ("", None, 0)
+    assert (found.metric, found.value, found.label_flips) == ("agreement", 1.0, 0)
 
 
 def test_alternating_runs_take_turns() -> None:

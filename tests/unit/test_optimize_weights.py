@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fogline.runtime import ModelPlan, Session
 from fogline_hub.convert import graph
-from fogline_hub.optimize.weights import fp16_storage, int8_dynamic
+from fogline_hub.optimize.variants.weights import fp16_storage, int8_dynamic
 
 
 def _dense(op: str = "MatMul", size: int = 64, scale: float = 1.0) -> onnx.ModelProto:

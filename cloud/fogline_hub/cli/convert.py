@@ -1,4 +1,4 @@
-"""`fogline convert`, `fogline optimize` and `fogline inspect`."""
+"""`fogline convert` and `fogline inspect`."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -12,13 +12,10 @@ from fogline_hub.cli.convert_text import (
     bundle_text,
     conversion_text,
     model_text,
-    optimization_text,
 )
 from fogline_hub.convert import Conversion
 from fogline_hub.convert import convert as run_conversion
 from fogline_hub.convert.inspection import inspect_models
-from fogline_hub.optimize import Earning, Optimization
-from fogline_hub.optimize import optimize as run_optimization
 
 _YEAR_DAYS = 365
 _PERIODS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": _YEAR_DAYS * 86_400}
@@ -43,35 +40,6 @@ def convert(argv: list[str]) -> int:
         result = run_conversion(conversion)
     console.emit(result, conversion_text(result), as_json=args.json)
     return 0 if result.parity.is_allowed else 1
-
-
-def optimize(argv: list[str]) -> int:
-    """Exit code 0 also where nothing earned its place: that is an answer."""
-    parser = console.parser(
-        "fogline optimize",
-        "Measures smaller variants of a bundle's model and adds those that earn their place.",
-        "fogline optimize rain-bundle --data test.parquet --target rain",
-        "fogline optimize rain-bundle --data test.csv --target rain --max-loss 0.5% --json",
-    )
-    parser.add_argument("bundle", help="folder of an unsigned bundle; it is replaced")
-    parser.add_argument("--data", required=True, help="rows not trained on: Parquet, CSV or npz")
-    parser.add_argument("--target", metavar="COLUMN", help="column with the actual outcome")
-    parser.add_argument(
-        "--max-loss",
-        default="0.5%",
-        help="quality that a variant may lose, and share of labels that may change (%(default)s)",
-    )
-    args = parser.parse_args(argv)
-    optimization = Optimization(
-        bundle=Path(args.bundle),
-        data=Path(args.data),
-        target=args.target,
-        earning=Earning(max_loss=read_share(args.max_loss)),
-    )
-    with console.step(f"measuring variants of {optimization.bundle.name}"):
-        result = run_optimization(optimization)
-    console.emit(result, optimization_text(result), as_json=args.json)
-    return 0
 
 
 def inspect(argv: list[str]) -> int:
@@ -117,24 +85,6 @@ def read_period(text: str) -> float:
     if not 0 < seconds <= 1e12:
         raise InvalidInput(f"season {text[:40]!r}: write seconds, or a number with s, m, h, d or y")
     return seconds
-
-
-def read_share(text: str) -> float:
-    """A share of a text such as `0.5%` or `0.005`.
-
-    Raises:
-        InvalidInput: it is none between 0 and 1.
-
-    >>> read_share("0.5%"), read_share("0.25")
-    (0.005, 0.25)
-    """
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InvalidInput(f"{text[:40]!r} is no share: write 0.5% or 0.005")
-    return share
 
 
 def _convert_arguments(argv: list[str]) -> Namespace:

@@ -1,4 +1,4 @@
-"""A child that does what a device does first: loads a model and answers its golden cases.
+"""A child that does what a device does first: loads a model and answers a row.
 
 The parent reads its peak memory. It imports neither onnx nor pyarrow, which would be counted.
 """
@@ -6,18 +6,15 @@ The parent reads its peak memory. It imports neither onnx nor pyarrow, which wou
 import sys
 from pathlib import Path
 
-from fogline.bundle import decode_cases
 from fogline.runtime import ModelPlan, Session
 from fogline_hub.convert.job import serve_job
 from fogline_hub.optimize.handover import LoadJob, LoadReport
+from fogline_hub.optimize.one_row import read_row
 
 
 def load(job: LoadJob, _: Path) -> LoadReport:
-    cases = decode_cases(Path(job.golden).read_bytes())
-    session = Session.open(Path(job.model), ModelPlan())
-    for case in cases:
-        session.run(case.inputs)
-    return LoadReport(cases=len(cases))
+    session = Session.open(Path(job.model), ModelPlan(prepack=job.prepack))
+    return LoadReport(outputs=len(session.run(read_row(Path(job.row), session))))
 
 
 if __name__ == "__main__":

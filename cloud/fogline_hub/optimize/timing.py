@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fogline_hub.optimize.choice import Timing
+from fogline_hub.optimize.measurement import Timing
 
 WARM_UP = 5
 """Runs of each before the clock counts."""

@@ -11,13 +11,14 @@ from onnx import helper, numpy_helper
 MIN_ELEMENTS = 64
 """Smaller constants stay as they are: a node to restore one costs more than it saves."""
 FLOAT16_MAX = 65504.0
-INT8_LEVELS = 63
+INT8_LEVELS = 127
+REDUCED_LEVELS = 63
 """Weights take 7 bits: without VNNI, products of 8 by 8 bits saturate (`reduce_range`)."""
 
 
 def fp16_storage(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Float weights stored as float16, cast back by a node that the runtime folds at load."""
-    made = _copy(model)
+    made = copy_model(model)
     stored = 0
     for tensor in list(made.graph.initializer):
         array = _float_array(tensor)
@@ -32,7 +33,7 @@ def fp16_storage(model: onnx.ModelProto) -> onnx.ModelProto | None:
     return made if stored else None
 
 
-def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto | None:
+def int8_dynamic(model: onnx.ModelProto, *, reduce_range: bool = True) -> onnx.ModelProto | None:
     """MatMul by a constant in int8: activations are quantised at each run, by their range.
 
     That range is of the whole batch, so one row's answer depends on the rows beside it: a variant
@@ -40,26 +41,29 @@ def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto | None:
 
     Source: ONNX, `DynamicQuantizeLinear` and `MatMulInteger`; weights symmetric, a scale a column.
     """
-    made = _copy(model)
+    made = copy_model(model)
     constants = {t.name: t for t in made.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     used: set[str] = set()
+    levels = REDUCED_LEVELS if reduce_range else INT8_LEVELS
     for node in made.graph.node:
-        weights = _weights_of(node, constants)
+        weights = factor_of(node, constants)
         if weights is None:
             nodes.append(node)
             continue
-        nodes.extend(_quantised(node, weights, made.graph, first=node.input[1] not in used))
-        used.add(node.input[1])
+        if node.input[1] not in used:
+            _add_int8(made.graph, node.input[1], weights, levels)
+            used.add(node.input[1])
+        nodes.extend(_quantised(node))
     if not used:
         return None
     del made.graph.node[:]
     made.graph.node.extend(nodes)
-    _drop_unused(made.graph, used)
+    drop_unused(made.graph, used)
     return made
 
 
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+def copy_model(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     return made
@@ -72,7 +76,7 @@ def _float_array(tensor: onnx.TensorProto) -> np.ndarray | None:
     return array if array.size >= MIN_ELEMENTS else None
 
 
-def _weights_of(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> np.ndarray | None:
+def factor_of(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> np.ndarray | None:
     """The constant [n, k] right side of a product without more to it."""
     if node.op_type == "MatMul" and node.domain == "":
         is_plain = True
@@ -89,18 +93,18 @@ def _weights_of(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) ->
     return array if array is not None and array.ndim == 2 else None
 
 
-def _quantised(
-    node: onnx.NodeProto, weights: np.ndarray, graph: onnx.GraphProto, *, first: bool
-) -> list[onnx.NodeProto]:
+def _add_int8(graph: onnx.GraphProto, name: str, weights: np.ndarray, levels: int) -> None:
+    scale = np.abs(weights).max(axis=0) / levels
+    scale[scale == 0] = 1.0
+    whole = np.rint(weights / scale).astype(np.int8)
+    graph.initializer.append(numpy_helper.from_array(whole, f"{name}.q"))
+    graph.initializer.append(
+        numpy_helper.from_array(scale.astype(np.float32)[None, :], f"{name}.s")
+    )
+
+
+def _quantised(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     name, out = node.input[1], node.output[0]
-    if first:
-        scale = np.abs(weights).max(axis=0) / INT8_LEVELS
-        scale[scale == 0] = 1.0
-        whole = np.rint(weights / scale).astype(np.int8)
-        graph.initializer.append(numpy_helper.from_array(whole, f"{name}.q"))
-        graph.initializer.append(
-            numpy_helper.from_array(scale.astype(np.float32)[None, :], f"{name}.s")
-        )
     has_bias = node.op_type == "Gemm" and len(node.input) > 2
     product = f"{out}.p" if has_bias else out
     made = [
@@ -117,7 +121,7 @@ def _quantised(
     return made
 
 
-def _drop_unused(graph: onnx.GraphProto, names: set[str]) -> None:
+def drop_unused(graph: onnx.GraphProto, names: set[str]) -> None:
     """Takes away constants that nothing reads any more."""
     read = {n for node in graph.node for n in node.input} | {o.name for o in graph.output}
     kept = [t for t in graph.initializer if t.name in read or t.name not in names]
