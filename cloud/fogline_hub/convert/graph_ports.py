@@ -91,6 +91,14 @@ def make_batch_free(model: onnx.ModelProto, name: str) -> None:
             )
 
 
+def fix_numbers(model: onnx.ModelProto) -> None:
+    """Fixes dimensions that an exporter names by a number, as PyTorch's does."""
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param.isdecimal():
+                dim.dim_value = int(dim.dim_param)
+
+
 def _is_free(dim: onnx.TensorShapeProto.Dimension) -> bool:
     """Some exporters write -1 for a free dimension."""
     return not dim.HasField("dim_value") or dim.dim_value < 0

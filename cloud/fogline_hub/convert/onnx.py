@@ -47,21 +47,17 @@ def load(path: Path) -> "OnnxModel":
         Unsupported: operators, types or shapes that are not served.
         InvalidInput: onnxruntime cannot load it.
     """
-    original = graph.load(path)
-    model = read(path)
+    original, model = read(path), read(path)
     names = clean(model, path.name)
     fields_of(model.graph.input, path.name)
-    scratch = None
     if cut_zipmap(original):  # onnxruntime's answer, but as the tensor that it was before
-        scratch = tempfile.TemporaryDirectory()
-        asked = Path(scratch.name) / "model.onnx"
-        asked.write_bytes(original.SerializeToString())
-    session = Session.open(path if scratch is None else asked, ModelPlan(), label=path.name)
-    try:
-        return OnnxModel(path, model, session, names or _names_in_graph(model), scratch)
-    except BaseException:
-        session.close()
-        raise
+        with tempfile.TemporaryDirectory() as scratch:
+            asked = Path(scratch) / "model.onnx"
+            asked.write_bytes(original.SerializeToString())
+            session = Session.open(asked, ModelPlan(), label=path.name)
+    else:
+        session = Session.open(path, ModelPlan(), label=path.name)
+    return OnnxModel(path, model, session, names or _names_in_graph(model))
 
 
 class OnnxModel:
@@ -77,13 +73,11 @@ class OnnxModel:
         model: onnx.ModelProto,
         session: Session,
         names: tuple[str, ...],
-        scratch: object,
     ) -> None:
         self._name = path.name
         self._model = model
         self._session = session
         self._names = names
-        self._scratch = scratch  # deleted with this
         self._batch = _fixed_rows(session.inputs, path.name)
         self._filled: Filled | None = None
         self._head: Head | None = None

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+import torch.fx.experimental._config
 
 from fogline.errors import Corrupt, FoglineError, InvalidInput, Unsupported
 from fogline.tensors import Array
 from fogline_hub.convert.dataset import Dataset
 from fogline_hub.convert.graph import MAX_MODEL_BYTES
+from fogline_hub.convert.graph_ports import fix_numbers
 from fogline_hub.convert.inputs import Port
 from fogline_hub.convert.network import NetworkModel
 from fogline_hub.convert.source import Refused
@@ -145,7 +147,11 @@ class _Module:
         }
         with _quiet():
             try:
-                program = torch.export.export(self._module, (), kwargs=given, dynamic_shapes=shapes)
+                # Two dimensions that are equal in the example would else be taken for one.
+                with torch.fx.experimental._config.patch(use_duck_shape=False):  # noqa: SLF001
+                    program = torch.export.export(
+                        self._module, (), kwargs=given, dynamic_shapes=shapes
+                    )
             except Exception as e:  # dynamo raises kinds of many modules, private ones too
                 raise _cannot_trace(self._name, e) from e
             _check_program(program, self._name)
@@ -277,6 +283,7 @@ def _to_onnx(program: Any, name: str) -> onnx.ModelProto:
             f"{name}: torch's exporter cannot write it as ONNX: {type(e).__name__}: "
             f"{_first_line(e)}"
         ) from e
+    fix_numbers(model)
     return model
 
 
