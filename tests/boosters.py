@@ -98,7 +98,7 @@ def _near_thresholds(trained: BoostedModel, served: ServedModel, frame: Frame) -
         for i, node in enumerate(nodes.tolist()):
             column = rows[names[model.features[node]]]
             if column.dtype.kind == "f":
-                at = model.thresholds[node]
+                at = model.thresholds[node].clip(-1e38, 1e38)
                 narrow = np.float32(at)
                 column[i] = rng.choice(
                     [

@@ -46,6 +46,8 @@ class Columns:
     count: int
     names: tuple[str, ...] | None = None
     categories: Mapping[int, Column] = field(default_factory=dict)
+    blanks_are_underscores: bool = False
+    """Names were changed so when the library was trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,11 @@ class BoostedModel:
 
     def select(self, sample: Dataset, target: str | None) -> Frame:
         columns = self._booster.columns
-        frame = select_columns(sample, target, columns.names, columns.count)
+        names = columns.names
+        if names is not None and columns.blanks_are_underscores:
+            told = {n.replace(" ", "_"): n for n in sample.columns}
+            names = tuple(n if n in sample.columns else told.get(n, n) for n in names)
+        frame = select_columns(sample, target, names, columns.count)
         texts = []
         for i, (name, column) in enumerate(frame.items()):
             categories = columns.categories.get(i)

@@ -8,10 +8,14 @@ from fogline_hub.convert.source import Trained
 
 LOADERS = {
     "sklearn": "fogline_hub.convert.sklearn:load",
+    "skops": "fogline_hub.convert.skops:load",
     "onnx": "fogline_hub.convert.onnx:load",
     "torch": "fogline_hub.convert.torch:load",
     "keras": "fogline_hub.convert.keras:load",
     "saved_model": "fogline_hub.convert.saved_model:load",
+    "xgboost": "fogline_hub.convert.xgboost:load",
+    "lightgbm": "fogline_hub.convert.lightgbm:load",
+    "catboost": "fogline_hub.convert.catboost:load",
 }
 EXTRAS = {"onnx": "sklearn", "saved_model": "keras"}
 """The extra of a framework, where it has another name."""

@@ -13,19 +13,24 @@ from fogline_hub.convert.parity import Answers
 
 SUPPORTED = (
     "supported are .pkl and .joblib files of a fitted scikit-learn estimator or Pipeline, "
-    ".pt2 and .pt files of PyTorch, .keras files, folders of a SavedModel, and .onnx files"
+    ".skops files of such, .pt2 and .pt files of PyTorch, .keras files, folders of a SavedModel, and .onnx files"
 )
 
 
 FRAMEWORKS = {
     ".pkl": "sklearn",
     ".joblib": "sklearn",
+    ".skops": "skops",
     ".onnx": "onnx",
     ".pt2": "torch",
     ".pt": "torch",
     ".pth": "torch",
     ".keras": "keras",
     ".h5": "keras",
+    ".ubj": "xgboost",
+    ".json": "xgboost",
+    ".txt": "lightgbm",
+    ".cbm": "catboost",
 }
 """The framework that a file's suffix names."""
 

@@ -56,8 +56,8 @@ class Preparation:
 
     Attributes:
         float32: Round every number to float32.
-        zero_bound: A number whose magnitude is at most this is missing, in `zero_columns`.
-        zero_columns: int64 [k].
+        zero_bound: Numbers of at most this magnitude are 0, where it is above 0.
+        zero_columns: int64 [k]; there they are missing instead.
         whole_columns: int64 [k]; made whole, before they are asked for membership.
         whole: How.
     """

@@ -41,9 +41,11 @@ def prepare(preparation: Preparation, rows: NDArray[np.floating]) -> Floats:
         with np.errstate(over="ignore"):
             prepared = prepared.astype(np.float32).astype(np.float64)
     zero, whole = preparation.zero_columns, preparation.whole_columns
-    if len(zero):
-        some = prepared[:, zero]
-        prepared[:, zero] = np.where(np.abs(some) <= preparation.zero_bound, np.nan, some)
+    if preparation.zero_bound > 0:
+        is_zero = np.abs(prepared) <= preparation.zero_bound
+        fill = np.zeros(rows.shape[1])
+        fill[zero] = np.nan
+        prepared = np.where(is_zero, fill, prepared)
     made_whole = np.trunc if preparation.whole is Whole.TRUNCATED else np.floor
     prepared[:, whole] = made_whole(prepared[:, whole])
     return prepared

@@ -164,7 +164,7 @@ def _write_preparation(
         made = assembly.cast(made, onnx.TensorProto.FLOAT)
     if steps.float32 or not is_double:
         made = assembly.cast(made, onnx.TensorProto.DOUBLE)
-    if len(steps.zero_columns):
+    if steps.zero_bound > 0:
         made = _write_zeros(assembly, steps, made, ensemble.columns)
     if len(steps.whole_columns):
         # Not a cast to whole numbers, which has no answer for NaN and for large numbers.
@@ -178,12 +178,11 @@ def _write_preparation(
 
 
 def _write_zeros(assembly: Assembly, steps: Preparation, given: str, columns: int) -> str:
-    """NaN in the place of zeros, in some columns."""
-    bounds = np.where(_mask(steps.zero_columns, columns), steps.zero_bound, -1.0)
+    """What is as good as zero becomes 0, or NaN in some columns."""
+    fill = np.where(_mask(steps.zero_columns, columns), np.nan, 0.0)
     size = assembly.add("Abs", given)
-    is_zero = assembly.add("LessOrEqual", size, assembly.constant(bounds))
-    hole = assembly.constant(np.array([np.nan]))
-    return assembly.add("Where", is_zero, hole, given)
+    is_zero = assembly.add("LessOrEqual", size, assembly.constant(np.array([steps.zero_bound])))
+    return assembly.add("Where", is_zero, assembly.constant(fill), given)
 
 
 def _mask(chosen: Ints, columns: int) -> NDArray[np.bool_]:
