@@ -91,7 +91,7 @@ def _convert_arguments(argv: list[str]) -> Namespace:
     parser = console.parser(
         "fogline convert",
         "Converts a trained model to an unsigned bundle, and proves that it answers as before.\n"
-        "A pickle is code: convert only what you trust with your files.",
+        "A pickle is code: it is loaded without network, files or processes, or not at all.",
         "fogline convert rain.joblib --sample train.parquet --target rain --out rain-bundle",
         "fogline convert rain.pkl --sample a.csv --target rain --holdout b.csv --out rain-bundle",
         "fogline convert model.onnx --sample rows.npz --out bundle --json",

@@ -4,7 +4,7 @@ from fogline.sandbox.child import Child, run_child, run_prepared, start_child
 from fogline.sandbox.environment import clean_environment
 from fogline.sandbox.limits import Limits
 from fogline.sandbox.outcome import Ending, Outcome, signal_name
-from fogline.sandbox.room import ISOLATED, Mechanism, Room, held
+from fogline.sandbox.room import ISOLATED, Mechanism, Room, held, way_out
 from fogline.sandbox.scratch import temporary_folder
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "signal_name",
     "start_child",
     "temporary_folder",
+    "way_out",
 ]
