@@ -6,6 +6,7 @@ child alone. One of its signatures is converted; variables and tables are frozen
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,7 +209,10 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # TensorFlow's variables do not know numpy 2's argument `copy`.
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            yield
     finally:
         logging.disable(before)
 
