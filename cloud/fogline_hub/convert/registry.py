@@ -17,6 +17,8 @@ LOADERS = {
     "lightgbm": "fogline_hub.convert.lightgbm:load",
     "catboost": "fogline_hub.convert.catboost:load",
 }
+ADOPTERS = ("xgboost", "lightgbm", "catboost")
+"""Libraries whose estimators also come as pickles; their modules have `adopt(estimator)`."""
 EXTRAS = {"onnx": "sklearn", "saved_model": "keras"}
 """The extra of a framework, where it has another name."""
 
@@ -37,3 +39,22 @@ def load(framework: str, path: Path) -> Trained:
         ) from e
     loaded: Trained = loader(path)
     return loaded
+
+
+def adopt(estimator: object, path: Path) -> Trained | None:
+    """A loaded estimator by the converter of its own library; None if that has none here.
+
+    Raises:
+        Unsupported: the library does not convert it, and why.
+    """
+    kinds = [k.__module__.partition(".")[0] for k in type(estimator).__mro__]
+    library = next((k for k in kinds if k in ADOPTERS), None)
+    if library is None:
+        return None
+    try:
+        adopted: Trained = importlib.import_module(f"fogline_hub.convert.{library}").adopt(
+            estimator
+        )
+    except Unsupported as e:
+        raise Unsupported(f"{path.name}: {e}") from e
+    return adopted

@@ -5,7 +5,6 @@ cuts it at its best iteration); one that `Booster.save_model` wrote is asked as 
 which takes all trees. Objectives of two or more classes also give the label.
 """
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -207,11 +206,3 @@ def _categories(booster: xgboost.Booster) -> Mapping[int, Column]:
         is_text = all(isinstance(v, str) for v in listed)
         found[i] = np.array(listed, dtype=np.object_ if is_text else None)
     return found
-
-
-def is_model(data: bytes) -> bool:
-    """True when the start of a JSON file is that of an XGBoost model."""
-    try:
-        return isinstance(json.loads(data).get("learner"), dict)
-    except (ValueError, AttributeError):
-        return False
