@@ -23,9 +23,13 @@ from sklearn.ensemble import (
     StackingClassifier,
     VotingClassifier,
 )
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfVectorizer,
+)
+from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -275,53 +279,83 @@ def _refused(folder: Path, model: Any, data: str = "cancer") -> str:
     return str(caught.value)
 
 
-def test_isotonic_calibration_is_refused_because_it_converts_wrongly(tmp_path: Path) -> None:
-    model = CalibratedClassifierCV(GaussianNB(), method="isotonic", cv=2)
-    assert "method='sigmoid'" in _refused(tmp_path, model)
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_calibrated_probabilities_answer_as_before(tmp_path: Path, method: str) -> None:
+    base = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    model = CalibratedClassifierCV(base, method=method, cv=2)
+    parity = _converted(tmp_path, model, "cancer").parity
+    assert parity.is_allowed
+    assert parity.rows_differing == parity.label_flips == 0
 
 
-def test_a_classifier_without_probabilities_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    model = make_pipeline(StandardScaler(), LinearSVC())
-    assert "CalibratedClassifierCV" in _refused(tmp_path, model)
+def test_a_classifier_without_probabilities_gives_its_decision_function(tmp_path: Path) -> None:
+    report = _converted(tmp_path, make_pipeline(StandardScaler(), LinearSVC()), "cancer")
+    assert report.parity.is_allowed
+    assert [(f.name, f.role) for f in report.schema.outputs] == [
+        ("label", "label"),
+        ("score", "score"),
+    ]
 
 
-def test_an_estimator_that_predicts_nothing_is_refused(tmp_path: Path) -> None:
-    assert "neither classifier nor regressor" in _refused(tmp_path, StandardScaler())
+def test_a_step_alone_gives_what_it_transforms(tmp_path: Path) -> None:
+    report = _converted(tmp_path, StandardScaler(), "cancer")
+    assert report.parity.is_allowed
+    assert report.schema.outputs[0].name == "transformed"
+    assert report.schema.outputs[0].shape == (-1, 30)
 
 
-def test_an_estimator_that_skl2onnx_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
-    features, target = bundled("diabetes")
-    model = IsotonicRegression().fit(features[:, 2], target)
-    sample = save_matrix(tmp_path / "s.parquet", features[:, 2:3])
-    with pytest.raises(Unsupported, match="IsotonicRegression"):
+def test_an_estimator_without_a_converter_is_refused_by_name(tmp_path: Path) -> None:
+    features, target = bundled("cancer")
+    model = GaussianProcessClassifier().fit(features[:60], target[:60])
+    sample = save_matrix(tmp_path / "s.parquet", features)
+    with pytest.raises(Unsupported, match="GaussianProcessClassifier is not converted"):
         convert(_job(save_model(tmp_path / "m.pkl", model), sample), tmp_path)
 
 
-def test_text_is_refused(tmp_path: Path) -> None:
-    texts = ["warm rain", "cold rain", "sun", "cold sun"]
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 1, 0, 0])
+TEXTS = [
+    "Warm rain",
+    "cold RAIN, cold",
+    "sun",
+    "Cold s\N{LATIN SMALL LETTER U WITH DIAERESIS}n a 12",
+]
+
+
+@pytest.mark.parametrize(
+    "vectorizer",
+    [TfidfVectorizer(), CountVectorizer(ngram_range=(1, 2)), TfidfVectorizer(sublinear_tf=True)],
+    ids=["tfidf", "counts of pairs", "sublinear"],
+)
+def test_texts_are_counted_as_before(tmp_path: Path, vectorizer: Any) -> None:
+    model = make_pipeline(vectorizer, LogisticRegression()).fit(TEXTS, [1, 1, 0, 0])
+    texts = [*TEXTS, "", "unseen", "rain-cold\tsun _x", "ÜBER \u00b2\u00b2 sun"]
     sample = save_table(tmp_path / "s.parquet", {"text": texts})
-    with pytest.raises(Unsupported, match="TfidfVectorizer"):
+    report = convert(_job(save_model(tmp_path / "m.pkl", model), sample), tmp_path)
+    assert report.parity.is_allowed
+    assert report.parity.probes["missing_texts"].rows == 64
+    assert report.schema.inputs[0].datatype == "BYTES"
+
+
+def test_hashed_texts_are_refused(tmp_path: Path) -> None:
+    model = make_pipeline(HashingVectorizer(), LogisticRegression()).fit(TEXTS, [1, 1, 0, 0])
+    sample = save_table(tmp_path / "s.parquet", {"text": TEXTS})
+    with pytest.raises(Unsupported, match="HashingVectorizer"):
         convert(_job(save_model(tmp_path / "m.pkl", model), sample), tmp_path)
 
 
-def test_what_a_conversion_gets_wrong_is_told_by_parity(tmp_path: Path) -> None:
-    model = BaggingClassifier(n_estimators=5, random_state=0)
-    parity = _converted(tmp_path, model, "cancer").parity
-    assert parity.verdict is Verdict.DIVERGES
-    assert parity.rows_differing == 0
-    assert parity.probes["missing_numbers"].rows_differing > 0
-    assert parity.worst[0].where == "missing_numbers"
-
-
-def test_a_conversion_that_agrees_on_all_rows_and_not_at_the_boundaries_diverges(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "model",
+    [
+        BaggingClassifier(n_estimators=5, random_state=0),
+        make_pipeline(StandardScaler(), KNeighborsClassifier()),
+    ],
+    ids=["bagging", "neighbours"],
+)
+def test_missing_values_and_boundaries_are_where_the_original_has_them(
+    tmp_path: Path, model: Any
 ) -> None:
-    model = make_pipeline(StandardScaler(), KNeighborsClassifier())
     parity = _converted(tmp_path, model, "cancer").parity
-    assert parity.verdict is Verdict.DIVERGES
-    assert parity.rows_differing == 0
-    assert parity.probes["boundaries"].rows_differing > 0
+    assert parity.is_allowed
+    assert parity.probes["boundaries"].rows_differing == 0
 
 
 def test_an_estimator_that_was_never_fitted_is_refused(tmp_path: Path) -> None:

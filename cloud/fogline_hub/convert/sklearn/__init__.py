@@ -1,5 +1,5 @@
 """scikit-learn: estimators and pipelines, loaded, asked and written as ONNX."""
 
-from fogline_hub.convert.sklearn.model import load
+from fogline_hub.convert.sklearn.loading import load
 
 __all__ = ["load"]
