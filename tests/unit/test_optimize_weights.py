@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fogline.runtime import ModelPlan, Session
 from fogline_hub.convert import graph
-from fogline_hub.optimize.variants.weights import fp16_storage, int8_dynamic
+from fogline_hub.optimize.variants.weights import fp16_storage, int8_dynamic, lift_constants
 
 
 def _dense(op: str = "MatMul", size: int = 64, scale: float = 1.0) -> onnx.ModelProto:
@@ -95,3 +95,14 @@ def test_weights_beyond_float16_stay_as_they_are() -> None:
     assert made is not None  # the bias alone
     kinds = {t.name: t.data_type for t in made.graph.initializer}
     assert kinds["w"] == TensorProto.FLOAT
+
+
+def test_weights_written_as_constant_nodes_are_found() -> None:
+    model = _dense()
+    weight = model.graph.initializer[0]
+    node = helper.make_node("Constant", [], ["w"], value=weight)
+    del model.graph.initializer[0]
+    model.graph.node.insert(0, node)
+    lift_constants(model)
+    assert {t.name for t in model.graph.initializer} == {"w", "b"}
+    assert int8_dynamic(model) is not None

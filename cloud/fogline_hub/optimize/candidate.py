@@ -50,7 +50,7 @@ from fogline_hub.optimize.variants.folded import folded
 from fogline_hub.optimize.variants.layout import external_data
 from fogline_hub.optimize.variants.static import StaticSettings, int8_static
 from fogline_hub.optimize.variants.trees import fewer_trees, narrow_trees
-from fogline_hub.optimize.variants.weights import fp16_storage, int8_dynamic
+from fogline_hub.optimize.variants.weights import fp16_storage, int8_dynamic, lift_constants
 
 FEW_ROWS = 8
 """Of the cheap screen, and of the case that is loaded for memory."""
@@ -83,6 +83,7 @@ class Workshop:
     def model(self) -> onnx.ModelProto:
         model = graph.load(self.base.path)
         load_external_data_for_model(model, str(self.base.path.parent))
+        lift_constants(model)
         graph.finish(model, "model")
         return model
 

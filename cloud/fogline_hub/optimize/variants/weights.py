@@ -63,6 +63,24 @@ def int8_dynamic(model: onnx.ModelProto, *, reduce_range: bool = True) -> onnx.M
     return made
 
 
+def lift_constants(model: onnx.ModelProto) -> None:
+    """Turns `Constant` nodes of tensors into initializers, where passes look for weights.
+
+    Some exporters (PaddlePaddle's among them) write every weight as such a node.
+    """
+    kept: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type != "Constant" or value is None:
+            kept.append(node)
+            continue
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(value)
+        tensor.name = node.output[0]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
 def copy_model(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
