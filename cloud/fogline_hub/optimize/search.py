@@ -49,7 +49,7 @@ from fogline_hub.optimize.observed import Observation, with_observed
 from fogline_hub.optimize.profile import Profile
 from fogline_hub.optimize.variants import VARIANTS, VariantKind
 
-FORMAT = "2"
+FORMAT = "3"
 """Changes when finished parts of earlier builds may not be taken over."""
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "scipy")
 

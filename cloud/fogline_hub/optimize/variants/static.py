@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import version_converter
 from onnxruntime import quantization
 
 from fogline.errors import Unsupported
@@ -29,6 +30,8 @@ from fogline_hub.optimize.variants.weights import copy_model
 QUANTISED = ("Conv", "MatMul", "Gemm")
 STEP_ROWS = 8
 """Rows of one run of calibration."""
+CHANNEL_OPSET = 13
+"""The first in which `DequantizeLinear` has an axis."""
 MAX_TRIALS = 40
 """Models made while sensitive nodes are looked for."""
 
@@ -79,7 +82,7 @@ def int8_static(
         Unsupported: the quantizer fails, or no choice of nodes keeps the loss.
     """
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-        prepared = _named(folded(path, Path(scratch) / "folded.onnx"))
+        prepared = _named(_raised(folded(path, Path(scratch) / "folded.onnx")))
         names = [n.name for n in prepared.graph.node if _is_quantised(n, prepared)]
         if not names:
             return None, ""
@@ -173,6 +176,18 @@ def _sensitive(names: Sequence[str], trial: _Trial) -> frozenset[str]:
         return frozenset(names)
     half = len(names) // 2
     return _sensitive(names[:half], trial) | _sensitive(names[half:], trial)
+
+
+def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model at an opset that knows scales for each channel; raises `Unsupported`."""
+    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if version >= CHANNEL_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, CHANNEL_OPSET)
+    except Exception as e:  # its errors are plain RuntimeErrors of many kinds
+        told = f"opset {version} cannot be raised to {CHANNEL_OPSET}, which static int8 needs"
+        raise Unsupported(told) from e
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
