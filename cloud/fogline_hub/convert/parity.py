@@ -189,6 +189,8 @@ def judge(sample: Comparison, probes: Mapping[str, Comparison], tolerance: Toler
 
 def _is_undecided(original: Answers, tolerance: Tolerance) -> NDArray[np.bool_]:
     """Rows whose best two classes are as close as two answers that count as equal."""
+    if not original.numbers.shape[1]:  # labels alone say nothing of how sure it was
+        return np.zeros(original.rows, dtype=np.bool_)
     if original.numbers.shape[1] < 2:  # one decision value of two classes: undecided about zero
         return np.asarray((np.abs(original.numbers) <= tolerance.absolute).all(axis=1))
     best = np.sort(original.numbers, axis=1)

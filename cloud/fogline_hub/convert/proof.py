@@ -89,7 +89,7 @@ def _probe_all(
     rng = np.random.default_rng(SEED)
     for name, probe in static_probes(rows, rng).items():
         yield name, _compare_probe(trained, served, probe, tolerance)
-    near = boundaries(rows, lambda f: trained.answers(f).numbers, rng, _number_type(served))
+    near = boundaries(rows, lambda f: _jumping(trained.answers(f)), rng, _number_type(served))
     if near is not None:
         yield "boundaries", _compare_probe(trained, served, Probe(near), tolerance)
     few = min(BATCH_ROWS, rows_of(rows))
@@ -159,6 +159,13 @@ def _empty_batch(served: ServedModel, rows: Frame) -> Comparison:
 def _first(answers: Answers, count: int) -> Answers:
     labels = None if answers.labels is None else answers.labels[:count]
     return Answers(labels=labels, numbers=answers.numbers[:count], dtype=answers.dtype)
+
+
+def _jumping(answers: Answers) -> NDArray[np.float64]:
+    """What jumps: the numbers, or the label where there are none."""
+    if answers.numbers.shape[1] or answers.labels is None:
+        return answers.numbers
+    return answers.labels.astype(np.float64)[:, None]
 
 
 def _noted(difference: Difference) -> Comparison:

@@ -1,10 +1,11 @@
-"""GaussianProcessRegressor's mean: a kernel between a row and the training rows, times weights."""
+"""A kernel between a row and the training rows, times weights: Gaussian processes, kernel ridge."""
 
 from typing import Any
 
 import numpy as np
 
 from fogline.errors import Unsupported
+from fogline_hub.convert.sklearn.kernels import kernel as named_kernel
 from fogline_hub.convert.sklearn.kernels import squared_distances
 from fogline_hub.convert.sklearn.tensor import Tensor
 
@@ -64,4 +65,11 @@ def _matern(kernel: Any, square: Tensor) -> Tensor:
             raise Unsupported("a Matern kernel is converted with nu of 0.5, 1.5, 2.5 or infinity")
 
 
-REGRESSORS = {"GaussianProcessRegressor": regression}
+def ridge(model: Any, x: Tensor) -> Tensor:
+    """KernelRidge."""
+    options = {"gamma": model.gamma, "coef0": model.coef0, "degree": model.degree}
+    weights = np.asarray(model.dual_coef_).reshape(len(model.X_fit_), -1)
+    return named_kernel(model.kernel, x, model.X_fit_, options) @ weights
+
+
+REGRESSORS = {"KernelRidge": ridge, "GaussianProcessRegressor": regression}

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fogline.errors import Unsupported
 from fogline_hub.convert.sklearn.encoding import MISSING_TEXT, is_missing
 from fogline_hub.convert.sklearn.tensor import STRING, Given, Table, Tensor, beside, joined
 
@@ -17,7 +18,7 @@ def simple(model: Any, given: Table) -> Given:
         value = 0.0 if is_missing(statistic) and column.type != STRING else statistic
         kept.append(_filled(column, value, model.missing_values))
     made = beside(kept)
-    if not model.add_indicator:
+    if not model.add_indicator or not len(model.indicator_.features_):
         return made
     return beside([made, indicator(model.indicator_, given)])
 
@@ -26,7 +27,9 @@ def indicator(model: Any, given: Table) -> Tensor:
     """MissingIndicator: 1 where a value is missing, for the columns that it tells of."""
     places = np.asarray(model.features_).tolist()
     holes = [_holes(given.columns[p], model.missing_values).double() for p in places]
-    return joined(holes) if holes else given.columns[0].zeros(0)
+    if not holes:
+        raise Unsupported("MissingIndicator tells of no column: the training data had no gaps")
+    return joined(holes)
 
 
 def _filled(column: Tensor, value: Any, missing: Any) -> Tensor:

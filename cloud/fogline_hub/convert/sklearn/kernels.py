@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fogline.errors import Unsupported
+from fogline_hub.convert.sklearn.scaling import unit_rows
 from fogline_hub.convert.sklearn.tensor import Tensor
 
 
@@ -36,11 +37,9 @@ def kernel(name: Any, x: Tensor, points: Any, options: Mapping[str, Any]) -> Ten
         case "sigmoid":
             return ((x @ known.T) * scale + float(options["coef0"])).op("Tanh")
         case "cosine":
-            from fogline_hub.convert.sklearn.scaling import unit_rows
-
             sizes = np.linalg.norm(known, axis=1, keepdims=True)
             return unit_rows(x, "l2") @ (known / np.where(sizes == 0, 1.0, sizes)).T
-        case "laplacian" | "precomputed" | _:
+        case _:
             shown = name if isinstance(name, str) else "a function"
             raise Unsupported(
                 f"the kernel {shown} is not converted; linear, rbf, poly, sigmoid and cosine are"

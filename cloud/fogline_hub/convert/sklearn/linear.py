@@ -98,7 +98,8 @@ def quadratic(model: Any, x: Tensor) -> Decision:
             -0.5 * ((turned * turned).sum() + float(np.sum(np.log(scaling)))) + float(np.log(prior))
         )
     score = joined(parts)
-    return most_probable(score.softmax(), score)
+    said = score.column(1) - score.column(0) if score.width == 2 else score
+    return most_probable(score.softmax(), said)
 
 
 REGRESSORS = {

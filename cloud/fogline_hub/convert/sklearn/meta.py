@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fogline.errors import Unsupported
-from fogline_hub.convert.sklearn import scaling, trees
+from fogline_hub.convert.sklearn import scaling, svm, trees
 from fogline_hub.convert.sklearn.decision import (
     Decision,
     Kind,
@@ -337,7 +337,7 @@ def _positive(estimator: Any, given: Given, writer: Writer) -> tuple[Tensor | No
 def thresholded(model: Any, given: Given, writer: Writer) -> Decision:
     """FixedThresholdClassifier and TunedThresholdClassifierCV."""
     said = writer.classify(model.estimator_, given)
-    if model.pos_label is not None or len(model.classes_) != 2:
+    if getattr(model, "pos_label", None) is not None or len(model.classes_) != 2:
         raise Unsupported(f"{type(model).__name__} with pos_label is not converted")
     is_share = said.kind is Kind.PROBABILITIES and model.response_method != "decision_function"
     fixed = getattr(model, "threshold", None)
@@ -347,6 +347,33 @@ def thresholded(model: Any, given: Given, writer: Writer) -> Decision:
     value = said.numbers.double().column(1) if is_share else _score_of(said, model)
     codes = (value >= float(limit)).cast(INT64).vector()
     return Decision(kind=said.kind, numbers=said.numbers, codes=codes, score=said.score)
+
+
+def one_against_one(model: Any, given: Given, writer: Writer) -> Decision:
+    """OneVsOneClassifier: votes of all pairs, ties broken by their confidence."""
+    x = matrix_of(given)
+    chosen = model.pairwise_indices_ or [None] * len(model.estimators_)
+    wins, sure = [], []
+    for estimator, places in zip(model.estimators_, chosen, strict=True):
+        taken = x if places is None else x.take(places)
+        share, score = _positive(estimator, taken, writer)
+        said = score if score is not None else _given(share)
+        limit = 0.0 if score is not None else 0.5
+        wins.append((said > limit).double())
+        sure.append(said)
+    score = svm.by_pairs(joined(wins), joined(sure), len(model.classes_))
+    if len(model.classes_) == 2:
+        return highest_score(score.column(1))
+    return highest_score(score)
+
+
+def refined_classifier(model: Any, given: Given, writer: Writer) -> Decision:
+    """RFE and RFECV as models: their estimator on the columns that they kept."""
+    return writer.classify(model.estimator_, given.take(model.get_support(indices=True).tolist()))
+
+
+def refined_regressor(model: Any, given: Given, writer: Writer) -> Tensor:
+    return writer.regress(model.estimator_, given.take(model.get_support(indices=True).tolist()))
 
 
 def several(model: Any, given: Given, writer: Writer) -> Tensor:
@@ -417,6 +444,9 @@ CLASSIFIERS: dict[str, _Classifier] = {
     "OneVsRestClassifier": one_against_rest,
     "FixedThresholdClassifier": thresholded,
     "TunedThresholdClassifierCV": thresholded,
+    "OneVsOneClassifier": one_against_one,
+    "RFE": refined_classifier,
+    "RFECV": refined_classifier,
     "DummyClassifier": constant_classifier,
 }
 REGRESSORS: dict[str, _Regressor] = {
@@ -432,5 +462,7 @@ REGRESSORS: dict[str, _Regressor] = {
     "RegressorChain": chained,
     "TransformedTargetRegressor": retargeted,
     "IsotonicRegression": isotonic,
+    "RFE": refined_regressor,
+    "RFECV": refined_regressor,
     "DummyRegressor": constant_regressor,
 }

@@ -123,9 +123,9 @@ class SklearnModel:
                 plan,
                 takes_columns=self._takes_columns,
             )
-        except AttributeError as e:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as e:
             raise Unsupported(
-                f"{self.kind}: a part is not as this scikit-learn fits it: {e}"
+                f"{self.kind}: a part is not as a converter expects it: {type(e).__name__}: {e}"
             ) from e
         return Candidate(model=graph.finish(model, "model"), schema=schema, plan=str(plan))
 

@@ -7,7 +7,6 @@ import numpy as np
 from fogline.errors import Unsupported
 from fogline_hub.convert.sklearn.decision import (
     Decision,
-    highest_score,
     most_probable,
 )
 from fogline_hub.convert.sklearn.tensor import INT64, Tensor, joined
@@ -113,19 +112,6 @@ def regression(model: Any, x: Tensor) -> Tensor:
         else:
             columns.append((seen * weights).sum() / weights.sum())
     return joined(columns)
-
-
-def centroid(model: Any, x: Tensor) -> Decision:
-    """NearestCentroid by euclidean distance; the score is the negative distance."""
-    if model.metric != "euclidean":
-        raise Unsupported(f"NearestCentroid by {model.metric!r} is not converted; use 'euclidean'")
-    from fogline_hub.convert.sklearn.kernels import squared_distances
-
-    if hasattr(model, "_decision_function") and model.within_class_std_dev_ is not None:
-        priors = np.asarray(model.class_prior_)
-        if not np.allclose(priors, priors[0]):
-            raise Unsupported("NearestCentroid with unequal priors is not converted")
-    return highest_score(-squared_distances(x, model.centroids_).sqrt())
 
 
 def outlier_factor(model: Any, x: Tensor) -> Tensor:

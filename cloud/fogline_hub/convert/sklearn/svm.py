@@ -25,7 +25,7 @@ def _kernel(model: Any, x: Tensor) -> Tensor:
 
 def classification(model: Any, x: Tensor) -> Decision:
     """SVC and NuSVC."""
-    if model.probability:
+    if model.probability is True:  # later versions have a text where nothing was chosen
         raise Unsupported(
             f"{type(model).__name__}(probability=True) couples its probabilities by an iteration "
             "that is not converted; train with probability=False, or wrap it in a "
@@ -34,7 +34,7 @@ def classification(model: Any, x: Tensor) -> Decision:
     if len(model.classes_) == 2:
         return highest_score(regression(model, x))
     pairs = _pairs(model, x)
-    votes, sums = _counted(pairs, len(model.classes_))
+    votes, sums = _counted((pairs > 0.0).double(), pairs, len(model.classes_))
     if model.decision_function_shape == "ovo":
         return Decision(kind=Kind.SCORE, numbers=pairs, codes=votes.argmax(), score=pairs)
     score = votes + sums / (3.0 * (sums.abs() + 1.0))
@@ -57,14 +57,19 @@ def _pairs(model: Any, x: Tensor) -> Tensor:
     return _kernel(model, x) @ np.column_stack(columns) + np.reshape(model.intercept_, (1, -1))
 
 
-def _counted(pairs: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def by_pairs(second_wins: Tensor, sure: Tensor, classes: int) -> Tensor:
+    """scikit-learn's `_ovr_decision_function` of predictions and confidences, [rows, pairs]."""
+    votes, sums = _counted(1.0 - second_wins, -sure, classes)
+    return votes + sums / (3.0 * (sums.abs() + 1.0))
+
+
+def _counted(wins: Tensor, pairs: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Votes for each class, and the sum of what its pairs say, [rows, classes] each."""
     order = list(combinations(range(classes), 2))
     first = np.zeros((len(order), classes))
     second = np.zeros((len(order), classes))
     for place, (i, j) in enumerate(order):
         first[place, i] = second[place, j] = 1.0
-    wins = (pairs > 0.0).double()
     votes = wins @ first + (1.0 - wins) @ second
     return votes, pairs @ (first - second)
 

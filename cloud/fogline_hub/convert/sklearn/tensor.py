@@ -7,7 +7,7 @@ kernels do not have in float64 (Erf, Softplus, Elu, OneHot) is not offered here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -50,6 +50,9 @@ class Tensor:
     name: str
     type: int
     width: int = 0
+
+    __array_ufunc__: ClassVar[None] = None
+    """Makes `array - tensor` ask the tensor, rather than each element of the array."""
 
     def op(
         self,

@@ -2,8 +2,8 @@
 
 Words are found by onnxruntime's own Tokenizer (RE2), counted by TfIdfVectorizer of ONNX, and
 weighed in float64. Lower case is StringNormalizer's, by the locale C.UTF-8, which every device
-has: other locales fail where they are not installed. Patterns are converted where RE2 and Python's `re`
-provably find the same words; characters of words are letters and numbers of Unicode, and `_`.
+has: other locales fail where they are not installed. Patterns are converted where RE2 and Python's
+`re` find the same words; characters of words are letters and numbers of Unicode, and `_`.
 """
 
 import re

@@ -52,7 +52,6 @@ CLASSIFIERS: dict[str, Callable[[Any, Tensor], Decision]] = {
     **trees.CLASSIFIERS,
     **unsupervised.DETECTORS,
     **unsupervised.CLUSTERS,
-    "NearestCentroid": neighbors.centroid,
 }
 REGRESSORS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     **linear.REGRESSORS,
