@@ -21,7 +21,20 @@ def conversion_room(
     """The room of a conversion: source and data to read, `folder` to write, and nothing else."""
     return Room(
         scratch=str(folder),
-        read=tuple(str(path.resolve()) for path in (source, *data)),
+        read=tuple(str(path.resolve()) for path in (*_source_files(source), *data)),
         required=ISOLATED if carries_code(source) else frozenset(),
         without=without,
     )
+
+
+def _source_files(source: Path) -> tuple[Path, ...]:
+    """The source, and for ONNX, which is no code, its folder: weights may be files beside it.
+
+    In the home folder, or above it, only files that are named after the model.
+    """
+    if source.suffix != ".onnx" or not source.is_file():
+        return (source,)
+    folder, home = source.resolve().parent, Path.home().resolve()
+    if folder == home or folder in home.parents:
+        return (source, *(p for p in folder.iterdir() if p.name.startswith(source.stem)))
+    return (source, folder)
