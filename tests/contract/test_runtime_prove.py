@@ -18,8 +18,8 @@ from fogline.bundle import (
     read_bundle,
     write_bundle,
 )
-from fogline.errors import NotFound, Unavailable
-from fogline.runtime import ModelPlan
+from fogline.errors import InvalidInput, NotFound, Unavailable
+from fogline.runtime import ModelPlan, Session
 from fogline.runtime.fingerprint import fingerprint
 from fogline.runtime.measure import Effort
 from fogline.runtime.prove import prove, prove_file, prove_variant
@@ -428,3 +428,26 @@ def test_a_child_that_was_not_needed_ends(tmp_path: Path) -> None:
     unused.close()
     with pytest.raises(Unavailable, match="before it was used"):
         unused.run(b"", START)
+
+
+def test_recurrent_models_are_never_given_tensors_without_elements(tmp_path: Path) -> None:
+    """onnxruntime 1.32 would end the process, and with it the server."""
+    weights = {
+        "w": np.ones((1, 8, 3), np.float32),
+        "r": np.ones((1, 8, 2), np.float32),
+    }
+    nodes = [helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=2)]
+    model = save_graph(
+        tmp_path / "lstm.onnx",
+        nodes,
+        [tensor("x", "FP32", (5, "n", 3))],
+        [tensor("y", "FP32", (1, "n", 2))],
+        [numpy_helper.from_array(a, n) for n, a in weights.items()],
+    )
+    found = prove_file(model, budgets=QUICK)
+    assert found.is_accepted, found.detail
+    assert found.plan is not None
+    session = Session.open(model, found.plan)
+    assert session.run({"x": np.ones((5, 2, 3), np.float32)})["y"].shape == (1, 2, 2)
+    with pytest.raises(InvalidInput, match="no elements"):
+        session.run({"x": np.ones((5, 0, 3), np.float32)})

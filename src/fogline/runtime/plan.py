@@ -52,6 +52,9 @@ class ModelPlan(Record, frozen=True, kw_only=True):
     """Lay weights out for the processor at load: faster in batches, a second copy in memory."""
     optimize: bool = True
     """Let onnxruntime rewrite the graph at load."""
+    takes_empty: bool = True
+    """Tensors without elements may be given. onnxruntime ends the whole process when its recurrent
+    operators are given none."""
     placement: Placement = "auto"
     """`loop`: a run is cheap and bounded, and may happen on the front's event loop. `pool`: on a
     thread of the pool. `auto`: not measured; to be treated as `pool`."""

@@ -67,6 +67,9 @@ _REASONS: tuple[tuple[type[FoglineError], Reason], ...] = (
 )
 """The first row that an error is an instance of decides."""
 
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+"""Operators that end the process when they are given no elements, as onnxruntime 1.32's do."""
+
 
 class Proof:
     """One proof under way: what is known so far, for whatever ends it."""
@@ -77,6 +80,7 @@ class Proof:
         self._model = Path(request.model)
         self._began = time.monotonic()
         self._peak = 0
+        self._asked = request.plan
         self.found = Qualification()
 
     def run(self) -> Qualification:
@@ -84,7 +88,8 @@ class Proof:
         try:
             facts, verdict = self._check()
             subject = self._subject(facts, verdict)
-            session, growth = self._load(self._request.plan)
+            self._asked = replace(self._asked, takes_empty=not _RECURRENT & facts.operators.keys())
+            session, growth = self._load(self._asked)
             self._hold_to_schema(session)
             self._hold_to_cases(session, subject.cases)
             self._measure(session, growth, subject)
@@ -173,7 +178,7 @@ class Proof:
         """Measures the plan that was asked for, then others where that may pay."""
         self._enter("measuring")
         rehearsal = rehearse(session, subject)
-        asked = replace(self._request.plan, measured_on=fingerprint())
+        asked = replace(self._asked, measured_on=fingerprint())
         alone, one = measure_alone(session, asked, subject, rehearsal, growth)
         if rehearsal.rows is not None and rehearsal.rows.is_batch:
             self._note(one_row=one)

@@ -86,12 +86,18 @@ class Session:
     """
 
     def __init__(
-        self, native: onnxruntime.InferenceSession, label: str, watchdog: Watchdog | None
+        self,
+        native: onnxruntime.InferenceSession,
+        label: str,
+        watchdog: Watchdog | None,
+        *,
+        takes_empty: bool = True,
     ) -> None:
         self.inputs = tuple(_field(a, "input", "feature", label) for a in native.get_inputs())
         self.outputs = tuple(_field(a, "output", "other", label) for a in native.get_outputs())
         self._native: Any = getattr(native, "_sess", native)
         self._label = label
+        self._takes_empty = takes_empty
         self._watchdog = watchdog or Watchdog()
         self._output_names = [f.name for f in self.outputs]
         self._text_inputs = frozenset(f.name for f in self.inputs if f.datatype == "BYTES")
@@ -138,7 +144,7 @@ class Session:
                 )
         except (*_ERRORS, MemoryError) as e:
             raise _load_error(label, e) from None
-        return cls(native, label, watchdog)
+        return cls(native, label, watchdog, takes_empty=plan.takes_empty)
 
     def run(
         self,
@@ -167,6 +173,8 @@ class Session:
             raise Conflict(f"{self._label}: the session is closed")
         names = self._output_names if outputs is None else list(outputs)
         feeds = self._feeds(arrays)
+        if not self._takes_empty:
+            self._refuse_empty(feeds)
         if deadline_s is None and interrupt is None:
             try:
                 values = native.run(names, feeds, self._calm)
@@ -236,6 +244,14 @@ class Session:
         if name in self._text_inputs:
             return _strict_text(self._label, name, array)
         return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+    def _refuse_empty(self, feeds: Mapping[str, Array]) -> None:
+        for name, array in feeds.items():
+            if not array.size:
+                raise InvalidInput(
+                    f"{self._label}, input {name!r}: has the shape {list(array.shape)}, so no "
+                    "elements, which this graph's recurrent operators cannot answer"
+                )
 
     def _names_differ(self, arrays: Mapping[str, Array]) -> InvalidInput:
         wanted = ", ".join(repr(n) for n, _ in self._forms[:32])
