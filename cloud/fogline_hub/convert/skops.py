@@ -14,10 +14,10 @@ from fogline.errors import Corrupt, Unsupported
 from fogline.sandbox import ISOLATED, held, way_out
 from fogline_hub.convert.dataset import shown_names
 from fogline_hub.convert.sklearn.loading import load_by
-from fogline_hub.convert.sklearn.model import SklearnModel
+from fogline_hub.convert.source import Trained
 
 
-def load(path: Path) -> SklearnModel:
+def load(path: Path) -> Trained:
     """Loads and checks a fitted estimator.
 
     Raises:
