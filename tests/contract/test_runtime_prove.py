@@ -431,7 +431,7 @@ def test_a_child_that_was_not_needed_ends(tmp_path: Path) -> None:
 
 
 def test_recurrent_models_are_never_given_tensors_without_elements(tmp_path: Path) -> None:
-    """onnxruntime 1.32 would end the process, and with it the server."""
+    """A run of them would end the process in onnxruntime 1.32, and with it the server."""
     weights = {
         "w": np.ones((1, 8, 3), np.float32),
         "r": np.ones((1, 8, 2), np.float32),
