@@ -114,12 +114,11 @@ def _write(path: Path, weather: Weather, days: range) -> None:
 
 def proof(converted: Mapping[str, Any], optimised: Mapping[str, Any]) -> list[str]:
     """For people: is the converted model the original, and what do its variants cost?"""
-    parity = converted["parity"]
     lines = []
     lines.append(
-        f"parity {parity['verdict'].replace('_', ' ')}: {parity['rows_differing']} of "
-        f"{parity['rows']} rows differ, {parity['label_flips']} labels, at most by "
-        f"{parity['max_abs_difference']:.1e}; {len(parity['probes'])} probes beside"
+        f"parity {converted['verdict'].replace('_', ' ')}: {converted['rows_differing']} of "
+        f"{converted['rows']} rows differ, {converted['label_flips']} labels, at most by "
+        f"{converted['max_abs_difference']:.1e}; {len(converted['probes'])} probes beside"
     )
     lines.append(f"held out: {converted['held_out_correct']} of {converted['held_out_rows']} right")
     for one in optimised["measurements"]:

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
 
 from fogline import cli
 from fogline.bundle import read_bundle
@@ -50,8 +51,8 @@ def test_the_rain_model_is_converted_shrunk_and_inspected(
     words += ["--target", "rain", "--holdout", str(rain / "held.csv"), "--season", "365d"]
     assert cli.main([*words, "--out", str(out), "--name", "rain", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["parity"]["verdict"] == "within_tolerance"
-    assert told["parity"]["rows_differing"] == 0
+    assert told["verdict"] == "within_tolerance"
+    assert told["rows_differing"] == 0
     assert told["held_out_rows"] == 365
 
     words = ["optimize", str(out), "--data", str(rain / "held.csv"), "--target", "rain"]
@@ -104,8 +105,11 @@ def test_a_forest_is_shrunk_without_a_flip(tmp_path: Path) -> None:
 def test_a_verdict_that_is_not_allowed_writes_no_bundle_unless_accepted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    features, target = bundled("cancer")
-    model = BaggingClassifier(n_estimators=3, random_state=0).fit(features, target)
+    rng = np.random.default_rng(0)
+    features = rng.integers(0, 3, (300, 2)).astype(np.float64)
+    target = rng.integers(0, 2, 300)
+    # Rows that are equal and labelled differently: which of them is nearest is nobody's promise.
+    model = KNeighborsClassifier(5, algorithm="kd_tree").fit(features, target)
     source = save_model(tmp_path / "m.pkl", model)
     sample = save_matrix(tmp_path / "s.parquet", features, target)
     words = ["convert", str(source), "--sample", str(sample), "--target", "y"]
@@ -188,9 +192,9 @@ def test_inspecting_garbage_gives_an_error_and_its_exit_code(
 def test_sources_that_no_converter_reads_are_refused_with_those_that_are(
     rain: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / "model.ubj"
+    path = tmp_path / "model.nothing"
     path.write_bytes(b"x")
-    with pytest.raises(Unsupported, match=r"\.ubj files are not converted; supported are \.pkl"):
+    with pytest.raises(Unsupported, match=r"\.nothing files are not converted; supported are"):
         convert(
             Conversion(
                 source=path, sample=rain / "train.parquet", out=tmp_path / "out", created_at=NOW

@@ -2,18 +2,20 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from fogline import console
 from fogline.bundle import read_bundle
 from fogline.clock import SystemClock
 from fogline.errors import InvalidInput
+from fogline.records import to_plain
 from fogline_hub.cli.bundle_facts import bundle_facts, pipeline_facts
 from fogline_hub.cli.convert_text import (
     bundle_text,
     conversion_text,
     model_text,
 )
-from fogline_hub.convert import Conversion
+from fogline_hub.convert import Conversion, ConversionResult
 from fogline_hub.convert import convert as run_conversion
 from fogline_hub.convert.inspection import inspect_models
 
@@ -38,8 +40,15 @@ def convert(argv: list[str]) -> int:
     )
     with console.step(f"converting {conversion.source.name} and proving it equal"):
         result = run_conversion(conversion)
-    console.emit(result, conversion_text(result), as_json=args.json)
+    console.emit(_flat(result), conversion_text(result), as_json=args.json)
     return 0 if result.parity.is_allowed else 1
+
+
+def _flat(result: ConversionResult) -> dict[str, Any]:
+    """The result with the parity's fields beside its own, as scripts read it."""
+    plain: dict[str, Any] = to_plain(result)
+    parity: dict[str, Any] = plain.pop("parity")
+    return plain | parity
 
 
 def inspect(argv: list[str]) -> int:

@@ -33,7 +33,7 @@ class Probe:
 
 def static_probes(sample: Frame, rng: np.random.Generator) -> dict[str, Probe]:
     """The probes that need no model: missing values, unseen categories, extremes."""
-    probes = {"extremes": Probe(_extremes(sample, rng))}
+    probes = {"extremes": Probe(_extremes(sample, rng), may_refuse=True)}
     numbers = _float_names(sample)
     texts = [n for n, c in sample.items() if is_text(c)]
     if numbers:

@@ -128,8 +128,24 @@ def _compare_probe(
     except Refused as e:
         if not probe.may_refuse:
             raise InvalidInput(f"the model refuses rows like those of the sample: {e}") from e
-        return _noted(Difference(rows=0, note="the original refuses them"))
+        taken = _taken(trained, rows)
+        if not len(taken):
+            return _noted(Difference(rows=0, note="the original refuses them"))
+        rows = take(rows, taken)
+        original = trained.answers(rows)
     return compare(original, served.answers(rows), tolerance)
+
+
+def _taken(trained: Trained, rows: Frame) -> NDArray[np.int64]:
+    """The rows that the original takes when each is asked alone."""
+    taken = []
+    for row in range(rows_of(rows)):
+        try:
+            trained.answers(take(rows, slice(row, row + 1)))
+        except Refused:
+            continue
+        taken.append(row)
+    return np.array(taken, dtype=np.int64)
 
 
 def _in_batches(served: ServedModel, rows: Frame, size: int) -> Answers:
