@@ -14,7 +14,8 @@ from fogline_hub.convert.parity import Answers
 SUPPORTED = (
     "supported are .pkl and .joblib files of a fitted scikit-learn estimator or Pipeline, "
     ".skops files of such, .ubj and .json files of XGBoost, .txt files of LightGBM, .cbm files of "
-    "CatBoost, .pt2 and .pt files of PyTorch, .keras files, folders of a SavedModel, and .onnx files"
+    "CatBoost, .pt2 and .pt files of PyTorch, .keras files, folders of a SavedModel, and .onnx "
+    "files"
 )
 
 
