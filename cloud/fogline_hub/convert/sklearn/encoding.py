@@ -67,7 +67,8 @@ def ordinal(model: Any, given: Table) -> Tensor:
         if getattr(model, "_infrequent_enabled", False):
             mapping = model._default_to_infrequent_mappings[i]  # noqa: SLF001
             places = places if mapping is None else np.asarray(mapping, dtype=np.float64)
-        gaps = [is_missing(c) for c in categories]
+        # scikit-learn's `_missing_indices`: of NaN alone; None is a category like others.
+        gaps = [isinstance(c, float) and np.isnan(c) for c in categories]
         places = np.where(gaps, float(model.encoded_missing_value), places)
         table = np.append(places, unknown)[:, None]
         made.append(codes(column, categories).rows_of(table))

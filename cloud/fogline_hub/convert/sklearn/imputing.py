@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fogline.errors import Unsupported
-from fogline_hub.convert.sklearn.encoding import MISSING_TEXT, is_missing
+from fogline_hub.convert.sklearn.encoding import MISSING_TEXT, codes, is_missing
 from fogline_hub.convert.sklearn.tensor import STRING, Given, Table, Tensor, beside, joined
 
 
@@ -41,7 +41,8 @@ def _filled(column: Tensor, value: Any, missing: Any) -> Tensor:
 
 def _holes(column: Tensor, missing: Any) -> Tensor:
     if column.type == STRING:
-        return column == (MISSING_TEXT if is_missing(missing) else str(missing))
+        hole = MISSING_TEXT if is_missing(missing) else str(missing)
+        return codes(column, [hole]).matrix() == 0  # Equal takes texts from opset 19 on only
     number = column.double()
     return number.is_nan() if is_missing(missing) else number == float(missing)
 

@@ -7,6 +7,8 @@ package derives from it may answer otherwise.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fogline.errors import Unsupported
 from fogline_hub.convert.sklearn import (
     bayes,
@@ -31,6 +33,7 @@ from fogline_hub.convert.sklearn.tensor import (
     Given,
     Table,
     Tensor,
+    beside,
     matrix_of,
     table_of,
 )
@@ -118,8 +121,16 @@ class Walk:
         return made.cast(FLOAT) if self._float32 and name in IN_FLOAT32 else made
 
     def _encoded(self, model: Any, given: Given) -> Tensor:
+        """Columns as histogram boosting's own preprocessor leaves them: the encoded ones first."""
         encoder = model._preprocessor  # noqa: SLF001
-        return matrix_of(given if encoder is None else self.transform(encoder, given))
+        if encoder is None:
+            return matrix_of(given)
+        is_encoded = np.asarray(model.is_categorical_, dtype=np.bool_)
+        table = table_of(given)
+        categories = table.take(np.flatnonzero(is_encoded).tolist())
+        coded = self.transform(encoder.named_transformers_["encoder"], categories)
+        numbers = table.take(np.flatnonzero(~is_encoded).tolist())
+        return matrix_of(beside([coded, numbers])) if numbers.columns else matrix_of(coded)
 
 
 def _documents(model: Any, given: Given) -> Tensor:
