@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+from fogline.errors import Unsupported
 from fogline_hub.convert.sklearn.tensor import Tensor, joined
 
 
@@ -50,3 +52,9 @@ def highest_score(score: Tensor) -> Decision:
 def binary(share: Tensor) -> Tensor:
     """[rows, 1] probabilities of the second class, beside those of the first."""
     return joined([1.0 - share, share])
+
+
+def score_of(said: Decision, estimator: Any) -> Tensor:
+    if said.score is None:
+        raise Unsupported(f"the decision function of {type(estimator).__name__} is not converted")
+    return said.score.double()

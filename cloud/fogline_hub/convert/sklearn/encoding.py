@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fogline.errors import Unsupported
-from fogline_hub.convert.sklearn.tensor import DOUBLE, INT64, STRING, Table, Tensor, joined
+from fogline_hub.convert.sklearn.tensor import INT64, STRING, Table, Tensor, joined
 
 MISSING_TEXT = ""
 
@@ -135,11 +135,6 @@ def _number_codes(column: Tensor, values: list[Any], gap: int | None) -> Tensor:
     if gap is None:
         return code
     return x.is_nan().vector().choose(code.constant(gap), code)
-
-
-def text_or_number(values: Any) -> int:
-    """The type of what an imputer fills in."""
-    return STRING if any(isinstance(v, str) for v in np.ravel(values)) else DOUBLE
 
 
 COLUMN_TRANSFORMERS = {"OneHotEncoder": one_hot, "OrdinalEncoder": ordinal, "TargetEncoder": target}

@@ -32,8 +32,6 @@ _DTYPES: dict[int, Any] = {
     STRING: np.object_,
 }
 
-Operand = "Tensor | float | NDArray[Any]"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:

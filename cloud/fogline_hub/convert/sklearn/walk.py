@@ -12,19 +12,23 @@ import numpy as np
 from fogline.errors import Unsupported
 from fogline_hub.convert.sklearn import (
     bayes,
+    calibration,
+    composition,
     encoding,
     features,
     gaussian_process,
     imputing,
     linear,
-    meta,
+    multiclass,
     neighbors,
     neural,
     scaling,
     svm,
+    targets,
     text,
     trees,
     unsupervised,
+    votes,
 )
 from fogline_hub.convert.sklearn.decision import Decision
 from fogline_hub.convert.sklearn.tensor import (
@@ -37,7 +41,18 @@ from fogline_hub.convert.sklearn.tensor import (
     matrix_of,
     table_of,
 )
+from fogline_hub.convert.sklearn.writer import Classifier, Regressor, Steps
 
+_MADE_OF_OTHERS = (composition, votes, calibration, multiclass, targets)
+OUTER_TRANSFORMERS: dict[str, Steps] = {
+    name: write for family in _MADE_OF_OTHERS for name, write in family.TRANSFORMERS.items()
+}
+OUTER_CLASSIFIERS: dict[str, Classifier] = {
+    name: write for family in _MADE_OF_OTHERS for name, write in family.CLASSIFIERS.items()
+}
+OUTER_REGRESSORS: dict[str, Regressor] = {
+    name: write for family in _MADE_OF_OTHERS for name, write in family.REGRESSORS.items()
+}
 _FAMILIES = (scaling, features, text)
 TRANSFORMERS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     name: write for family in _FAMILIES for name, write in family.TRANSFORMERS.items()
@@ -69,7 +84,7 @@ IN_FLOAT32 = ("MLPClassifier", "MLPRegressor")
 
 
 class Walk:
-    """Writes an estimator and all inside it; implements `meta.Writer`."""
+    """Writes an estimator and all inside it; implements `Writer`."""
 
     def __init__(self, *, float32: bool) -> None:
         """`float32` of the networks in `IN_FLOAT32`."""
@@ -82,8 +97,8 @@ class Walk:
             Unsupported: there is no converter, or an option is not converted.
         """
         name = _name(model)
-        if name in meta.TRANSFORMERS:
-            return meta.TRANSFORMERS[name](model, given, self)
+        if name in OUTER_TRANSFORMERS:
+            return OUTER_TRANSFORMERS[name](model, given, self)
         if name in text.TEXT_TRANSFORMERS:
             return text.TEXT_TRANSFORMERS[name](model, _documents(model, given))
         if name == "FunctionTransformer":
@@ -97,8 +112,8 @@ class Walk:
     def classify(self, model: Any, given: Given) -> Decision:
         """Classes and what they follow from; raises as `transform`."""
         name = _name(model)
-        if name in meta.CLASSIFIERS:
-            return meta.CLASSIFIERS[name](model, given, self)
+        if name in OUTER_CLASSIFIERS:
+            return OUTER_CLASSIFIERS[name](model, given, self)
         if name == "HistGradientBoostingClassifier":
             return trees.histogram_boosted(model, self._encoded(model, given))
         if name in CLASSIFIERS:
@@ -108,8 +123,8 @@ class Walk:
     def regress(self, model: Any, given: Given) -> Tensor:
         """What `model.predict` gives, [rows, outputs]; raises as `transform`."""
         name = _name(model)
-        if name in meta.REGRESSORS:
-            return meta.REGRESSORS[name](model, given, self)
+        if name in OUTER_REGRESSORS:
+            return OUTER_REGRESSORS[name](model, given, self)
         if name == "HistGradientBoostingRegressor":
             return trees.histogram_regressed(model, self._encoded(model, given))
         if name in REGRESSORS:
