@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper
 
 from fogline.errors import InvalidInput, Unsupported
 from fogline.schema import Field, Schema
@@ -21,15 +19,9 @@ from fogline_hub.convert.ensembles.assembly import Assembly
 from fogline_hub.convert.ensembles.categories import write_codes
 from fogline_hub.convert.ensembles.predictor import Predictor, write_predictor
 from fogline_hub.convert.frame import Frame, is_text
+from fogline_hub.convert.graph_ports import INPUT, value_of
 from fogline_hub.convert.parity import Answers
 from fogline_hub.convert.source import Attempt, Candidate, select_columns
-
-INPUT = "input"
-_TYPES = {
-    "FP32": onnx.TensorProto.FLOAT,
-    "FP64": onnx.TensorProto.DOUBLE,
-    "BYTES": onnx.TensorProto.STRING,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +145,7 @@ class BoostedModel:
         outputs = self._outputs()
         names = tuple(f.name for f in outputs)
         write_predictor(assembly, self._predictor, given, names, is_double=is_double)
-        model = assembly.model([_info(f) for f in inputs], [_info(f) for f in outputs])
+        model = assembly.model(list(map(value_of, inputs)), list(map(value_of, outputs)))
         schema = Schema(inputs=inputs, outputs=outputs)
         plan = f"{type(self._predictor.model).__name__.lower()} in float64"
         return Candidate(model=graph.finish(model, "model"), schema=schema, plan=plan)
@@ -226,9 +218,3 @@ def class_codes(classes: Any, predicted: Any) -> NDArray[np.int64]:
     places = {c: i for i, c in enumerate(np.asarray(classes).tolist())}
     told = np.asarray(predicted).ravel().tolist()
     return np.array([places[c] for c in told], dtype=np.int64)
-
-
-def _info(f: Field) -> onnx.ValueInfoProto:
-    types = _TYPES | {"INT64": onnx.TensorProto.INT64}
-    shape = [None if d == -1 else d for d in f.shape]
-    return helper.make_tensor_value_info(f.name, types[f.datatype], shape)

@@ -12,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
-from fogline.errors import Corrupt, InvalidInput, Unsupported
+from fogline.errors import Corrupt, InvalidInput
 
 _PACKED = tuple(
     getattr(onnx.TensorProto, n)
@@ -82,26 +82,6 @@ def rename_outputs(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
         output.name = changed.get(output.name, output.name)
 
 
-def declare_float_outputs(model: onnx.ModelProto) -> None:
-    """Declares as float what a tree ensemble makes: of doubles too it returns floats.
-
-    ONNX-ML, `TreeEnsembleClassifier` and `TreeEnsembleRegressor`: scores are tensor(float), also
-    for tensor(double) inputs; skl2onnx declares them as double and onnxruntime refuses the model.
-    """
-    makers = {o: node for node in model.graph.node for o in node.output}
-    for output in model.graph.output:
-        node = makers.get(output.name)
-        while node is not None and node.op_type in ("Identity", "Reshape"):
-            node = makers.get(node.input[0])
-        kind = output.type.tensor_type
-        if (
-            node is not None
-            and node.op_type.startswith("TreeEnsemble")
-            and kind.elem_type == onnx.TensorProto.DOUBLE
-        ):
-            kind.elem_type = onnx.TensorProto.FLOAT
-
-
 def operators(model: onnx.ModelProto) -> dict[str, int]:
     """How often each operator stands in the graph and its subgraphs, `domain.Name` -> count."""
     counts: dict[str, int] = {}
@@ -156,17 +136,3 @@ def _pack(tensor: onnx.TensorProto) -> None:
         packed = numpy_helper.from_array(array, tensor.name)
         if packed.data_type == tensor.data_type:
             tensor.CopyFrom(packed)
-
-
-def check_inline(model: onnx.ModelProto, name: str) -> None:
-    """Refuses models with weights in files beside them.
-
-    Raises:
-        Unsupported: a tensor is stored externally.
-    """
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise Unsupported(
-                f"{name}: weights in files beside the model are not converted yet; save it as one "
-                "file, with onnx.save(..., save_as_external_data=False)"
-            )

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from fogline.errors import Unsupported
 from fogline.schema import Field
 from fogline_hub.convert.graph import rename_outputs
 
+INPUT = "input"
+"""The name of the one tensor of a model whose columns are all numbers."""
 DATATYPES: Mapping[int, str] = {
     TensorProto.BOOL: "BOOL",
     TensorProto.INT8: "INT8",
@@ -24,6 +26,13 @@ DATATYPES: Mapping[int, str] = {
     TensorProto.DOUBLE: "FP64",
     TensorProto.STRING: "BYTES",
 }
+_ELEMENTS = {name: element for element, name in DATATYPES.items()}
+
+
+def value_of(field: Field) -> onnx.ValueInfoProto:
+    """A field of a schema as an input or output of a graph."""
+    shape = [None if size == -1 else size for size in field.shape]
+    return helper.make_tensor_value_info(field.name, _ELEMENTS[field.datatype], shape)
 
 
 def fields_of(values: Iterable[onnx.ValueInfoProto], name: str) -> tuple[Field, ...]:

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fogline.errors import InvalidInput, Unsupported
+from fogline.schema import Field
 from fogline.summaries import category_text
 from fogline_hub.convert.dataset import Column, shown_names
 from fogline_hub.convert.parity import Numbers
 
 LABEL = "label"
+LABEL_NAMES = (LABEL, "output_label")
+"""What exporters call the class."""
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 
 
@@ -33,6 +36,12 @@ class Head:
     @property
     def classes(self) -> int:
         return max(self.width, 2)
+
+
+def is_label(field: Field) -> bool:
+    """Whether an output is the class itself, by its name and form."""
+    is_named = field.name in LABEL_NAMES
+    return is_named and len(field.shape) == 1 and field.datatype in ("INT64", "BYTES")
 
 
 def find_head(model: onnx.ModelProto) -> Head | None:

@@ -18,7 +18,15 @@ from fogline_hub.convert import graph
 from fogline_hub.convert.dataset import Column, Dataset
 from fogline_hub.convert.frame import Frame, rows_of, take, tensors_of
 from fogline_hub.convert.graph_ports import fields_of, free_axes
-from fogline_hub.convert.heads import LABEL, Head, add_label, class_names, find_head, label_codes_of
+from fogline_hub.convert.heads import (
+    LABEL,
+    Head,
+    add_label,
+    class_names,
+    find_head,
+    is_label,
+    label_codes_of,
+)
 from fogline_hub.convert.inputs import Filled, Port, fill
 from fogline_hub.convert.onnx_passes import (
     LEAST_OPSET,
@@ -33,7 +41,6 @@ from fogline_hub.convert.parity import Answers
 from fogline_hub.convert.served import read_answers, rows_at_once
 from fogline_hub.convert.source import Attempt, Candidate, Refused
 
-LABEL_NAMES = (LABEL, "output_label")
 """What exporters call the class; other outputs keep the role `other`."""
 ASKED_ROWS = 256
 """Rows that the original answers at once, where it takes any number."""
@@ -84,7 +91,7 @@ class OnnxModel:
         self._user_names: tuple[str, ...] = ()
         self.labels: tuple[str, ...] = ()
         for field in session.outputs:
-            if field.datatype == "BYTES" and not _is_label(field):
+            if field.datatype == "BYTES" and not is_label(field):
                 raise Unsupported(
                     f"{path.name}: output {field.name!r} is text that is no class; its answers "
                     "cannot be watched; end the model at the numbers"
@@ -168,7 +175,7 @@ class OnnxModel:
         return {n: a[:rows] for n, a in joined.items()} if self._batch else joined
 
     def _choose_labels(self, frame: Frame, actual: Column | None) -> None:
-        label = next((f for f in self._session.outputs if _is_label(f)), None)
+        label = next((f for f in self._session.outputs if is_label(f)), None)
         if label is None:
             self._head = find_head(self._model)
             self.labels = class_names(self._head, self._user_names, actual)
@@ -195,7 +202,7 @@ class OnnxModel:
     def _outputs(self) -> tuple[Field, ...]:
         return tuple(
             Field(name=f.name, datatype=f.datatype, shape=(-1,), role="label", labels=self.labels)
-            if _is_label(f)
+            if is_label(f)
             else self._number(f)
             for f in self._session.outputs
         )
@@ -246,11 +253,6 @@ def _fixed_rows(inputs: Iterable[Field], name: str) -> int:
 
 def _has_rows(parts: Sequence[dict[str, Column]], name: str) -> bool:
     return all(p[name].ndim > 0 for p in parts)
-
-
-def _is_label(field: Field) -> bool:
-    is_named = field.name in LABEL_NAMES
-    return is_named and len(field.shape) == 1 and field.datatype in ("INT64", "BYTES")
 
 
 def _names_in_graph(model: onnx.ModelProto) -> tuple[str, ...]:

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from fogline.errors import Exhausted, InvalidInput, Unsupported
 from fogline.runtime import ModelPlan, Session
-from fogline.schema import Field, Schema
+from fogline.schema import Schema
 from fogline.tensors import Array
 from fogline_hub.convert.frame import Column
+from fogline_hub.convert.heads import is_label
 from fogline_hub.convert.parity import Answers
 from fogline_hub.convert.served import label_codes
 from fogline_hub.optimize.rows import Rows
 
-LABEL_NAMES = ("label", "output_label")
-"""What exporters call the class."""
 CHUNK_ROWS = 256
 """Rows of one run; 1 for a variant whose rows change one another, as it is served so."""
 MAX_ANSWER_BYTES = 2**29
@@ -96,7 +95,7 @@ def reading_of(schema: Schema, outputs: Mapping[str, Array], actual: Column | No
     Without an output of labels, the place of the largest number is the label where the numbers are
     probabilities, or where the actual values are places.
     """
-    label = next((f for f in schema.outputs if f.role == "label" or _is_label(f)), None)
+    label = next((f for f in schema.outputs if f.role == "label" or is_label(f)), None)
     numbers = tuple(f.name for f in schema.outputs if f.datatype.startswith("FP"))
     scores = ""
     if label is None:
@@ -139,11 +138,6 @@ def actual_of(
     if reading.scores:
         return actual.astype(np.int64), None
     return None, actual.astype(np.float64)
-
-
-def _is_label(field: Field) -> bool:
-    is_named = field.name in LABEL_NAMES
-    return is_named and len(field.shape) == 1 and field.datatype in ("INT64", "BYTES")
 
 
 def _flat(array: Array, rows: int) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """The child that makes one variant of a model, screens it, and asks it the held-out rows."""
 
-import hashlib
 import sys
 import time
 import zlib
@@ -18,6 +17,7 @@ from fogline.bundle import GoldenCase, decode_cases
 from fogline.errors import Corrupt, FoglineError, InvalidInput, Unsupported
 from fogline.runtime import Session
 from fogline_hub.convert import graph
+from fogline_hub.convert.dataset import file_digest
 from fogline_hub.convert.job import serve_job
 from fogline_hub.convert.parity import Answers
 from fogline_hub.optimize.asked import (
@@ -172,7 +172,7 @@ def _base(base: _Base, folder: Path) -> Measurement:
         precision="fp32",
         size_bytes=sum(p.stat().st_size for p in data),
         transfer_bytes=sum(_deflated(p) for p in data),
-        sha256=_digest(base.path),
+        sha256=file_digest(base.path),
         external=tuple(p.name for p in data[1:]),
         quality=_quality(base.reading, answers, answers, held),
     )
@@ -211,7 +211,7 @@ def _written(one: Measurement, made: onnx.ModelProto, note: str, folder: Path) -
         one,
         size_bytes=sum(p.stat().st_size for p in files),
         transfer_bytes=sum(_deflated(p) for p in files),
-        sha256=_digest(path),
+        sha256=file_digest(path),
         external=tuple(p.name for p in files[1:]),
         note=note,
     )
@@ -317,11 +317,6 @@ def _deflated(path: Path) -> int:
         while part := file.read(2**20):
             size += len(packer.compress(part))
     return size + len(packer.flush())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

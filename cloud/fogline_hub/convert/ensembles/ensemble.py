@@ -145,6 +145,20 @@ class Tree:
     target: int = 0
 
 
+def leaf(value: float, target: int = 0) -> Tree:
+    """A tree that is one leaf."""
+    return Tree(
+        features=[0],
+        modes=[Mode.LEAF],
+        thresholds=[0.0],
+        yes=[0],
+        no=[0],
+        missing_yes=[False],
+        values=[[value]],
+        target=target,
+    )
+
+
 def joined(
     trees: list[Tree],
     *,

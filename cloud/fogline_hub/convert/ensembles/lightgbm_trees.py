@@ -22,6 +22,7 @@ from fogline_hub.convert.ensembles.ensemble import (
     Preparation,
     Tree,
     joined,
+    leaf,
 )
 from fogline_hub.convert.ensembles.predictor import Link
 
@@ -107,7 +108,7 @@ class LightgbmText:
         except (KeyError, ValueError, IndexError) as e:
             raise Corrupt(f"not a LightGBM model: {type(e).__name__}: {e}") from e
         if not trees:
-            trees = [_leaf(0.0, k) for k in range(self.outputs)]
+            trees = [leaf(0.0, k) for k in range(self.outputs)]
         sets = [t.features[i] for t in trees for i in t.members]
         return joined(
             trees,
@@ -129,7 +130,7 @@ def _tree(told: Mapping[str, str], target: int) -> Tree:
         )
     leaves = _floats(told["leaf_value"])
     if int(told["num_leaves"]) <= 1:
-        return _leaf(float(leaves[0]), target)
+        return leaf(float(leaves[0]), target)
     kinds = _ints(told["decision_type"])
     inner = len(kinds)
     limits = _floats(told["threshold"])
@@ -194,19 +195,6 @@ def _places(text: str, inner: int) -> Ints:
 
 def _padded(values: Any, count: int, fill: Any = 0) -> Any:
     return np.concatenate([values, np.full(count, fill)])
-
-
-def _leaf(value: float, target: int) -> Tree:
-    return Tree(
-        features=[0],
-        modes=[Mode.LEAF],
-        thresholds=[0.0],
-        yes=[0],
-        no=[0],
-        missing_yes=[False],
-        values=[[value]],
-        target=target,
-    )
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from fogline_hub.convert.ensembles.ensemble import (
     Tree,
     Whole,
     joined,
+    leaf,
 )
 from fogline_hub.convert.ensembles.linear import Linear
 from fogline_hub.convert.ensembles.predictor import Link
@@ -137,7 +138,7 @@ class XgboostFile:
             for i, tree in enumerate(trees[:count])
         ]
         if not grown:
-            grown = [_constant()]
+            grown = [leaf(0.0)]  # it was stopped before its first
         categorical = [i for i, kind in enumerate(self.types) if kind == "c"]
         asked = [t.features[i] for t in grown for i in t.members]
         return joined(
@@ -241,19 +242,6 @@ def _sorted(tree: Tree) -> Tree:
         values=np.asarray(tree.values)[order],
         members={int(place[n]): m for n, m in tree.members.items() if n in set(order)},
         target=tree.target,
-    )
-
-
-def _constant() -> Tree:
-    """A tree that adds nothing, for a model stopped before its first."""
-    return Tree(
-        features=[0],
-        modes=[Mode.LEAF],
-        thresholds=[0.0],
-        yes=[0],
-        no=[0],
-        missing_yes=[False],
-        values=[[0.0]],
     )
 
 

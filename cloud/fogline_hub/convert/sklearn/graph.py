@@ -10,6 +10,7 @@ from onnx import helper
 from fogline.schema import Field, Schema
 from fogline_hub.convert.ensembles import Assembly
 from fogline_hub.convert.frame import Column, Frame
+from fogline_hub.convert.graph_ports import DATATYPES, INPUT, value_of
 from fogline_hub.convert.sklearn.decision import Decision, Kind
 from fogline_hub.convert.sklearn.precision import Plan
 from fogline_hub.convert.sklearn.role import Answering, Role
@@ -27,10 +28,7 @@ from fogline_hub.convert.sklearn.tensor import (
 )
 from fogline_hub.convert.sklearn.walk import Walk
 
-INPUT = "input"
-"""The name of the one tensor of a model whose columns are all numbers."""
 PREFIX = "fogline"
-_DATATYPES = {FLOAT: "FP32", DOUBLE: "FP64", INT64: "INT64", BOOL: "BOOL", STRING: "BYTES"}
 
 
 def write(
@@ -65,7 +63,7 @@ def write(
     else:
         decision = walk.classify(estimator, given)
         outputs.add_decision(decision, answering)
-    model = assembly.model([_value(f) for f in inputs], [_value(f) for f in outputs.fields])
+    model = assembly.model(list(map(value_of, inputs)), list(map(value_of, outputs.fields)))
     if any(node.domain == CONTRIB for node in assembly.nodes):
         model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     return model, Schema(inputs=tuple(inputs), outputs=tuple(outputs.fields))
@@ -97,7 +95,7 @@ class _Outputs:
         self._assembly.add("Identity", value.name, output=name)
         shape = (-1, value.width) if value.width else (-1,)
         self.fields.append(
-            Field(name=name, datatype=_DATATYPES[value.type], shape=shape, role=role, labels=labels)
+            Field(name=name, datatype=DATATYPES[value.type], shape=shape, role=role, labels=labels)
         )
 
     def add_decision(self, decision: Decision, answering: Answering) -> None:
@@ -120,7 +118,7 @@ class _Outputs:
 def _matrix(assembly: Assembly, frame: Frame, number: int) -> tuple[list[Field], Given]:
     field = Field(
         name=INPUT,
-        datatype=_DATATYPES[number],
+        datatype=DATATYPES[number],
         shape=(-1, len(frame)),
         role="feature",
         columns=tuple(frame),
@@ -136,7 +134,7 @@ def _columns(assembly: Assembly, frame: Frame, number: int) -> tuple[list[Field]
         fields.append(
             Field(
                 name=given,
-                datatype=_DATATYPES[kind],
+                datatype=DATATYPES[kind],
                 shape=(-1, 1),
                 role="feature",
                 columns=(name,),
@@ -148,9 +146,3 @@ def _columns(assembly: Assembly, frame: Frame, number: int) -> tuple[list[Field]
 
 def _column_type(column: Column, number: int) -> int:
     return {"O": STRING, "i": INT64, "b": BOOL}.get(column.dtype.kind, number)
-
-
-def _value(field: Field) -> onnx.ValueInfoProto:
-    kinds = {name: kind for kind, name in _DATATYPES.items()}
-    shape = [None if n == -1 else n for n in field.shape]
-    return helper.make_tensor_value_info(field.name, kinds[field.datatype], shape)
