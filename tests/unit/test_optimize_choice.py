@@ -1,9 +1,12 @@
 """Which variants earn their place."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fogline_hub.convert.parity import Answers
+from fogline_hub.optimize.base_answers import read_kept_answers, write_answers
 from fogline_hub.optimize.choice import Earning, Measurement, Timing, judge, screen
 from fogline_hub.optimize.quality import Quality, rate
 from fogline_hub.optimize.timing import alternate
@@ -92,3 +95,17 @@ def test_alternating_runs_take_turns() -> None:
     assert order[-8:] == ["a", "b"] * 4
     assert timings["a"].runs == 4
     assert timings["a"].p10 <= timings["a"].p50 <= timings["a"].p90
+
+
+@pytest.mark.parametrize("labels", [None, np.array([1, 0, 2])])
+def test_the_bases_answers_are_read_as_they_were_written(
+    tmp_path: Path, labels: np.ndarray | None
+) -> None:
+    numbers = np.array([[0.1, np.nan], [np.inf, -0.0], [1e-300, 2.0]])
+    told = Answers(labels=labels, numbers=numbers, dtype=np.dtype(np.float32))
+    write_answers(tmp_path / "answers.npz", told)
+    read = read_kept_answers(tmp_path / "answers.npz")
+    assert read.numbers.tobytes() == numbers.tobytes()
+    assert read.dtype == np.float32
+    assert (read.labels is None) is (labels is None)
+    assert labels is None or np.array_equal(np.asarray(read.labels), labels)

@@ -29,8 +29,10 @@ from fogline_hub.optimize.asked import (
     read_answers,
     reading_of,
 )
+from fogline_hub.optimize.base_answers import read_kept_answers, write_answers
 from fogline_hub.optimize.choice import screen
 from fogline_hub.optimize.handover import (
+    ANSWERS,
     BASE,
     MODEL,
     ROW,
@@ -165,6 +167,7 @@ def _open_base(job: VariantJob) -> _Base:
 def _base(base: _Base, folder: Path) -> Measurement:
     held = base.split.held
     answers = _held_answers(base.asked, base)
+    write_answers(folder / ANSWERS, answers)
     write_row(folder / ROW, base.asked.session, held.take(slice(0, 1)).tensors)
     data = [base.path, *_external_files(base.path)]
     return Measurement(
@@ -232,9 +235,8 @@ def _asked(
     if reason := _hopeless(asked, base, few, job):
         return msgspec.structs.replace(one, reason=reason)
     answers = _held_answers(asked, base)
-    one = msgspec.structs.replace(
-        one, quality=_quality(base.reading, _held_answers(base.asked, base), answers, held)
-    )
+    said = read_kept_answers(Path(job.answers))
+    one = msgspec.structs.replace(one, quality=_quality(base.reading, said, answers, held))
     if not job.golden:
         return one
     cases = decode_cases(Path(job.golden).read_bytes())

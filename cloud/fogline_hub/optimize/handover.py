@@ -19,6 +19,8 @@ MODEL = "model.onnx"
 WEIGHTS = "weights.bin"
 ROW = "row.npz"
 """One held-out row, for the children that load and time."""
+ANSWERS = "answers.npz"
+"""What the base says of all of them, for the children that ask variants."""
 
 
 class RowsSource(Record, frozen=True, kw_only=True):
@@ -43,6 +45,8 @@ class VariantJob(Record, frozen=True, kw_only=True):
     schema: Schema | None = None
     """None for a bare ONNX file: as its session says."""
     golden: str = ""
+    answers: str = ""
+    """The file `ANSWERS` that the base's child left; empty for that one."""
     rows: RowsSource
     earning: Earning
     profile: Profile

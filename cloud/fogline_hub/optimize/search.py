@@ -32,6 +32,7 @@ from fogline_hub.optimize.choice import (
     with_evidence,
 )
 from fogline_hub.optimize.handover import (
+    ANSWERS,
     BASE,
     MODEL,
     ROW,
@@ -49,7 +50,7 @@ from fogline_hub.optimize.observed import Observation, with_observed
 from fogline_hub.optimize.profile import Profile
 from fogline_hub.optimize.variants import VARIANTS, VariantKind
 
-FORMAT = "3"
+FORMAT = "4"
 """Changes when finished parts of earlier builds may not be taken over."""
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "scipy")
 
@@ -135,11 +136,11 @@ class _Run:
         self._done = 0
         self._identity = _identity(search)
         self._files: dict[str, Path] = {BASE: search.model}
-        self._row = Path()
+        self._place = Path()
+        """Of what the base's child left."""
 
     def run(self) -> tuple[Found, dict[str, Path]]:
-        report, place, _ = self._made(BASE)
-        self._row = place / ROW
+        report, self._place, _ = self._made(BASE)
         found = [self._with_memory(report.measurement)]
         is_complete = True
         for kind in VARIANTS:
@@ -208,7 +209,9 @@ class _Run:
         key = key_of(self._identity, "memory", one.name)
         kept = self._cache.find(key, _Memory)
         if kept is None:
-            job = LoadJob(model=str(self._files[one.name]), row=str(self._row), prepack=one.prepack)
+            job = LoadJob(
+                model=str(self._files[one.name]), row=str(self._place / ROW), prepack=one.prepack
+            )
             with self._cache.workplace() as place:
                 _, outcome = self._child("load", job, LoadReport, place, must=True)
                 memory = _Memory(peak_memory_bytes=outcome.peak_rss_bytes)
@@ -228,7 +231,7 @@ class _Run:
                 RacingModel(name=m.name, path=str(self._files[m.name]), prepack=m.prepack)
                 for m in survivors
             ),
-            row=str(self._row),
+            row=str(self._place / ROW),
             threads=threads,
             budget_s=self._search.limits.timing_budget_s,
         )
@@ -262,6 +265,7 @@ class _Run:
             model=str(search.model),
             schema=search.schema,
             golden=str(search.golden) if search.golden else "",
+            answers="" if name == BASE else str(self._place / ANSWERS),
             rows=search.rows,
             earning=search.earning,
             profile=search.profile,
