@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from fogline.errors import Corrupt, InvalidInput
+from fogline.runtime.graph import FATAL_WITHOUT_ELEMENTS
 
 _PACKED = tuple(
     getattr(onnx.TensorProto, n)
@@ -92,11 +93,8 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def takes_no_rows(model: onnx.ModelProto) -> bool:
-    """False where onnxruntime ends the whole process when it is asked no rows, not with an error.
-
-    Its LSTM and GRU divide by the rows (1.32, measured); nothing else is known to.
-    """
-    return not operators(model).keys() & {"LSTM", "GRU"}
+    """False where onnxruntime ends the whole process when it is asked no rows."""
+    return not operators(model).keys() & FATAL_WITHOUT_ELEMENTS
 
 
 def opsets(model: onnx.ModelProto) -> dict[str, int]:

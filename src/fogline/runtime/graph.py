@@ -37,6 +37,11 @@ _ELEMENT_BITS: Mapping[int, int] = {
 """`TensorProto.DataType` -> bits of an element; all others count as 8."""
 
 
+FATAL_WITHOUT_ELEMENTS = frozenset({"LSTM", "GRU"})
+"""Operators with which onnxruntime 1.32 ends the whole process, and gives no error, when they are
+given tensors without elements: they divide by the rows."""
+
+
 class GraphBounds(Record, frozen=True, kw_only=True):
     """What a model file may hold."""
 

@@ -35,7 +35,7 @@ from fogline.runtime.choosing import Opened, Search, better_trials
 from fogline.runtime.fingerprint import fingerprint
 from fogline.runtime.fit import schema_misfit
 from fogline.runtime.golden import check_golden
-from fogline.runtime.graph import GraphFacts, inspect_graph
+from fogline.runtime.graph import FATAL_WITHOUT_ELEMENTS, GraphFacts, inspect_graph
 from fogline.runtime.measure import Latency, measure_latency, model_size_bytes
 from fogline.runtime.memory import Growth, own_peak_bytes
 from fogline.runtime.plan import ModelPlan
@@ -67,8 +67,8 @@ _REASONS: tuple[tuple[type[FoglineError], Reason], ...] = (
 )
 """The first row that an error is an instance of decides."""
 
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
-"""Operators that end the process when they are given no elements, as onnxruntime 1.32's do."""
+_RECURRENT = FATAL_WITHOUT_ELEMENTS | {"RNN"}
+"""A device risks none of their kind."""
 
 
 class Proof:
