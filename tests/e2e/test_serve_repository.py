@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -237,30 +238,40 @@ def test_a_repository_that_callers_fill_may_be_empty(tmp_path: Path) -> None:
         client.close()
 
 
-def test_no_request_fails_while_a_model_is_loaded_again(explicit: tuple[Any, Path]) -> None:
-    client, root = explicit
-    ends, answers, faults = threading.Event(), set(), []
+@contextmanager
+def asked_meanwhile(address: str, name: str, *, rows: int, threads: int) -> Iterator[set[float]]:
+    """Has a model asked all the time; gives what it said of the last row, and no request fails."""
+    ends, faults = threading.Event(), list[str]()
+    answers: set[float] = set()
 
     def go_on() -> None:
-        own = triton.InferenceServerClient(client.address)
+        own = triton.InferenceServerClient(address)
         while not ends.is_set():
             try:
-                answers.add(float(ask(own, "a", ones(1, 2))[0, 0]))
+                answers.add(float(ask(own, name, ones(rows, 2))[-1, -1]))
             except InferenceServerException as e:
                 faults.append(str(e))
         own.close()
 
-    threads = [threading.Thread(target=go_on) for _ in range(4)]
-    for thread in threads:
+    asking = [threading.Thread(target=go_on) for _ in range(threads)]
+    for thread in asking:
         thread.start()
-    for value in (2, 3, 4):
-        repositories.add_constant(root, "a", value)
-        client.load_model("a", headers=AUTHORIZED)
-        assert ask(client, "a", ones(1, 2)).tolist() == [[value, value]]
-    ends.set()
-    for thread in threads:
-        thread.join()
+    try:
+        yield answers
+    finally:
+        ends.set()
+        for thread in asking:
+            thread.join()
     assert faults == []
+
+
+def test_no_request_fails_while_a_model_is_loaded_again(explicit: tuple[Any, Path]) -> None:
+    client, root = explicit
+    with asked_meanwhile(client.address, "a", rows=1, threads=4) as answers:
+        for value in (2, 3, 4):
+            repositories.add_constant(root, "a", value)
+            client.load_model("a", headers=AUTHORIZED)
+            assert ask(client, "a", ones(1, 2)).tolist() == [[value, value]]
     assert answers == {1, 2, 3, 4}
 
 
@@ -272,30 +283,13 @@ def test_components_of_a_pipeline_are_replaced_one_by_one_under_load(
     repositories.add_pipeline(root)
     for name in ("identity", "twice"):
         client.load_model(name, headers=AUTHORIZED)
-    ends, answers, faults = threading.Event(), set(), []
-
-    def go_on() -> None:
-        own = triton.InferenceServerClient(client.address)
-        while not ends.is_set():
-            try:
-                answers.add(float(ask(own, "twice", ones(3, 2))[2, 1]))
-            except InferenceServerException as e:
-                faults.append(str(e))
-        own.close()
-
-    threads = [threading.Thread(target=go_on) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for value in (4, 5, 6):
-        models.save_constant(root / "twice" / "own.onnx", value)
-        client.load_model("twice", headers=AUTHORIZED)  # its own, with the pipeline
-        assert ask(client, "twice", ones(1, 2)).tolist() == [[value, value]]
-        repositories.add_constant(root, "identity", value, version=value)
-        client.load_model("identity", headers=AUTHORIZED)  # that of others, alone
-    ends.set()
-    for thread in threads:
-        thread.join()
-    assert faults == []
+    with asked_meanwhile(client.address, "twice", rows=3, threads=4) as answers:
+        for value in (4, 5, 6):
+            models.save_constant(root / "twice" / "own.onnx", value)
+            client.load_model("twice", headers=AUTHORIZED)  # its own, with the pipeline
+            assert ask(client, "twice", ones(1, 2)).tolist() == [[value, value]]
+            repositories.add_constant(root, "identity", value, version=value)
+            client.load_model("identity", headers=AUTHORIZED)  # that of others, alone
     assert answers == {3, 4, 5, 6}
 
 
@@ -305,31 +299,14 @@ def test_a_model_becomes_a_pipeline_and_one_again_under_load(explicit: tuple[Any
     repositories.add_constant(root, "twice", 9)
     for name in ("identity", "twice"):
         client.load_model(name, headers=AUTHORIZED)
-    ends, answers, faults = threading.Event(), set(), []
-
-    def go_on() -> None:
-        own = triton.InferenceServerClient(client.address)
-        while not ends.is_set():
-            try:
-                answers.add(float(ask(own, "twice", ones(1, 2))[0, 0]))
-            except InferenceServerException as e:
-                faults.append(str(e))
-        own.close()
-
-    threads = [threading.Thread(target=go_on) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for _ in range(2):
-        repositories.add_pipeline(root)
-        client.load_model("twice", headers=AUTHORIZED)
-        assert client.get_model_metadata("twice").platform == "fogline_pipeline"
-        (root / "twice" / "pipeline.toml").unlink()
-        client.load_model("twice", headers=AUTHORIZED)
-        assert client.get_model_metadata("twice").platform == "onnxruntime_onnx"
-    ends.set()
-    for thread in threads:
-        thread.join()
-    assert faults == []
+    with asked_meanwhile(client.address, "twice", rows=1, threads=2) as answers:
+        for _ in range(2):
+            repositories.add_pipeline(root)
+            client.load_model("twice", headers=AUTHORIZED)
+            assert client.get_model_metadata("twice").platform == "fogline_pipeline"
+            (root / "twice" / "pipeline.toml").unlink()
+            client.load_model("twice", headers=AUTHORIZED)
+            assert client.get_model_metadata("twice").platform == "onnxruntime_onnx"
     assert answers == {9, 3}
     assert {key for key in index(client) if key[0].startswith("twice")} == {("twice", "1")}
 

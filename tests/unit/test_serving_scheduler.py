@@ -1,159 +1,16 @@
-"""The scheduler: where jobs run, how many, in which order, and what ends them."""
+"""The scheduler: where jobs run, in which order, and what ends them."""
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from fogline.clock import SystemClock, wait_until
-from fogline.errors import DeadlineExceeded, Exhausted, FoglineError, InvalidInput, Unavailable
-from fogline.runtime import Session
-from fogline.runtime.interrupt import Interrupt
+from fogline.clock import wait_until
+from fogline.errors import DeadlineExceeded, Exhausted, InvalidInput, Unavailable
 from fogline.runtime.plan import ModelPlan
-from fogline.schema import Field, Schema
 from fogline.tensors import Array
-from fogline.wire.open_inference_pb2 import ModelInferRequest
-from fogline_edge.serving import Models, ServedModel, ServingConfig
-from fogline_edge.serving.codec import ModelCodec
-from fogline_edge.serving.jobs import Job, Ran
-from fogline_edge.serving.models import Runner
-from fogline_edge.serving.queue_policy import QueuePolicy
-from fogline_edge.serving.scheduler import Scheduler
-from tests import models as makers
-
-CLOCK = SystemClock()
-SCHEMA = Schema(
-    inputs=(Field(name="x", datatype="FP32", shape=(-1, 2)),),
-    outputs=(Field(name="y", datatype="FP32", shape=(-1, 2)),),
-)
-LOOP = ModelPlan(placement="loop", one_row_us=1.0, row_us=1.0, max_stack=64)
-POOL = ModelPlan(placement="pool", one_row_us=1.0, row_us=1.0, max_stack=64)
-
-
-class Gate:
-    """A runner that gives back its input, when it is let: each run waits for the gate."""
-
-    inputs, outputs = SCHEMA.inputs, SCHEMA.outputs
-
-    def __init__(self, *, is_open: bool = True) -> None:
-        self.opened = threading.Event()
-        if is_open:
-            self.opened.set()
-        self.runs: list[int] = []
-        self.threads: list[str] = []
-        self.at_once = self.most = 0
-        self._lock = threading.Lock()
-
-    def run(
-        self,
-        arrays: Mapping[str, Array],
-        outputs: Sequence[str] | None = None,
-        deadline_s: float | None = None,
-        interrupt: Interrupt | None = None,
-    ) -> dict[str, Array]:
-        x = arrays["x"]
-        with self._lock:
-            self.runs.append(len(x))
-            self.threads.append(threading.current_thread().name)
-            self.at_once += 1
-            self.most = max(self.most, self.at_once)
-        until = CLOCK.monotonic() + (deadline_s or 30)
-        try:
-            while not self.opened.wait(0.005):
-                if interrupt is not None:
-                    interrupt.check("model m@1")
-                if CLOCK.monotonic() > until:
-                    raise DeadlineExceeded("model m@1: late")
-        finally:
-            with self._lock:
-                self.at_once -= 1
-        if np.isnan(x).any():
-            raise InvalidInput("model m@1: the node 'check' failed on these inputs")
-        return {"y": x * 2}
-
-    def close(self) -> None:
-        pass
-
-
-class Caller:
-    """The part of a call that the scheduler sees."""
-
-    def __init__(self) -> None:
-        self.ended: Callable[[], None] = lambda: None
-        self.errors: list[FoglineError] = []
-
-    def fail(self, error: FoglineError) -> None:
-        self.errors.append(error)
-
-    def when_ended(self, callback: Callable[[], None]) -> None:
-        self.ended = callback
-
-
-class Desk:
-    """A scheduler with its runs written down."""
-
-    def __init__(self, **config: Any) -> None:
-        self.ran: list[Ran] = []
-        self.fault: Exception | None = None
-        """What the completion of runs raises, once."""
-        self.models = Models()
-        self.processors = 2
-        self.scheduler = Scheduler(
-            self._complete,
-            clock=CLOCK,
-            config=ServingConfig(**{"max_running": 2, **config}),
-            processors=lambda: self.processors,
-        )
-
-    def add(
-        self, runner: Runner, plan: ModelPlan, name: str = "m", queue: QueuePolicy | None = None
-    ) -> None:
-        served = ServedModel(
-            name=name, version=1, schema=SCHEMA, runner=runner, plan=plan, queue=queue
-        )
-        self.models.add(served).codec = ModelCodec(name, 1, SCHEMA)
-
-    def submit(
-        self, value: float = 1.0, *, name: str = "m", seconds: float = 30, **more: Any
-    ) -> Job:
-        entry = self.models.acquire(name)
-        rows = more.pop("rows", 1)
-        message = ModelInferRequest(model_name=name)
-        message.inputs.add(name="x", datatype="FP32", shape=[rows, 2])
-        message.raw_input_contents.append(np.full((rows, 2), value, np.float32).tobytes())
-        for key, number in more.items():
-            message.parameters[key].int64_param = number
-        assert entry.codec is not None
-        request = entry.codec.read(message.SerializeToString(), 0)
-        now = CLOCK.monotonic()
-        job = Job(Caller(), entry, entry.codec, request, now, now + seconds)  # type: ignore[arg-type]
-        self.scheduler.submit(job)
-        return job
-
-    def wait(self, jobs: int) -> list[Ran]:
-        assert wait_until(lambda: sum(len(r.jobs) for r in self.ran) >= jobs, timeout_s=20)
-        return self.ran
-
-    def _complete(self, ran: Ran) -> None:
-        fault, self.fault = self.fault, None
-        if fault is not None:
-            raise fault
-        self.ran.append(ran)
-        ran.jobs[0].entry.release(len(ran.jobs), len(ran.jobs) if ran.error else 0)
-
-
-@contextmanager
-def desk(**config: Any) -> Iterator[Desk]:
-    one = Desk(**config)
-    try:
-        yield one
-    finally:
-        one.scheduler.close()
+from tests.desk import LOOP, POOL, Gate, desk
 
 
 def test_cheap_requests_of_one_poll_run_together_on_the_thread_that_flushes() -> None:
@@ -194,23 +51,6 @@ def test_expensive_requests_run_in_the_pool_and_stack_while_it_is_busy() -> None
         d.wait(5)
         assert gate.runs == [1, 4]
         assert threading.current_thread().name not in gate.threads
-
-
-def test_the_pool_grows_to_its_bound_and_shrinks_when_idle() -> None:
-    with desk(max_running=2, idle_thread_s=0.05) as d:
-        gate = Gate(is_open=False)
-        d.add(gate, ModelPlan(placement="pool"))
-        for _ in range(6):
-            d.submit()
-            d.scheduler.flush()
-        assert wait_until(lambda: gate.most == 2, timeout_s=10)
-        gate.opened.set()
-        d.wait(6)
-        assert gate.most == 2
-        assert wait_until(lambda: d.scheduler.pool_threads == 0, timeout_s=10)
-        d.submit()
-        d.scheduler.flush()
-        d.wait(7)
 
 
 def test_one_busy_model_does_not_starve_another() -> None:
@@ -464,102 +304,6 @@ def test_a_higher_priority_takes_the_place_of_the_last_of_the_lowest() -> None:
         assert [r.jobs[0] for r in d.ran[2:]] == [urgent, kept]
 
 
-def test_the_pool_follows_the_processors_that_it_may_keep_busy() -> None:
-    with desk(max_running=8, idle_thread_s=60) as d:
-        gate = Gate(is_open=False)
-        d.add(gate, ModelPlan(placement="pool"))
-
-        def ask(jobs: int) -> None:
-            for _ in range(jobs):
-                d.submit()
-            d.scheduler.flush()
-
-        d.processors = 3
-        ask(12)
-        assert wait_until(lambda: gate.at_once == 3, timeout_s=10)
-        d.processors = 1
-        gate.most = 0
-        gate.opened.set()
-        d.wait(12)
-        assert wait_until(lambda: d.scheduler.pool_threads == 1, timeout_s=10)
-        gate.opened.clear()
-        gate.most = 0
-        ask(4)
-        assert wait_until(lambda: gate.at_once == 1, timeout_s=10)
-        d.processors = 2
-        ask(1)
-        assert wait_until(lambda: gate.at_once == 2, timeout_s=10)
-        gate.opened.set()
-        d.wait(17)
-        assert gate.most == 2
-        assert d.scheduler.pool_threads == 2
-
-
-def test_a_thread_that_ends_for_want_of_processors_passes_its_turn_on() -> None:
-    """Two wait for a version that runs once at a time; the thread that ran it leaves."""
-    with desk(max_running=2, idle_thread_s=60) as d:
-        alone, other = Gate(is_open=False), Gate(is_open=False)
-        d.add(alone, ModelPlan(placement="pool"), queue=QueuePolicy(max_running=1))
-        d.add(other, ModelPlan(placement="pool"), "other")
-        d.submit()
-        d.submit(name="other")
-        d.scheduler.flush()
-        assert wait_until(lambda: (alone.runs, other.runs) == ([1], [1]), timeout_s=10)
-        other.opened.set()
-        d.wait(1)  # its thread is idle now
-        d.submit()
-        d.scheduler.flush()
-        d.processors = 1
-        alone.opened.set()
-        d.wait(3)
-        assert d.scheduler.pool_threads == 1
-
-
-def test_what_no_thread_can_be_started_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with desk() as d:
-        d.add(Gate(), ModelPlan(placement="pool"))
-        with monkeypatch.context() as without_threads:
-            without_threads.setattr(threading.Thread, "start", refuse)
-            first = d.submit()
-            d.scheduler.flush()
-        (told,) = d.ran
-        assert list(told.jobs) == [first]
-        assert isinstance(told.error, Exhausted)
-        assert str(told.error).startswith("model m@1: the machine lets no thread be started")
-        second = d.submit(seconds=30)
-        d.scheduler.flush()
-        assert d.wait(2)[1].jobs == [second]
-        assert d.ran[1].error is None
-
-
-def test_threads_that_cannot_be_added_leave_the_work_to_those_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    start = threading.Thread.start
-    started: list[str] = []
-
-    def start_one(thread: threading.Thread) -> None:
-        if thread.name == "run" and started.count("run"):
-            raise RuntimeError("can't start new thread")
-        started.append(thread.name)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_one)
-    with desk(max_running=2) as d:
-        gate = Gate(is_open=False)
-        d.add(gate, ModelPlan(placement="pool"))
-        for _ in range(5):
-            d.submit()
-            d.scheduler.flush()
-        gate.opened.set()
-        d.wait(5)
-        assert gate.most == 1
-        assert all(r.error is None for r in d.ran)
-
-
 @pytest.mark.parametrize("plan", [LOOP, ModelPlan(placement="pool")])
 def test_a_completion_that_fails_costs_its_own_run_alone(plan: ModelPlan) -> None:
     with desk(max_running=1) as d:
@@ -574,20 +318,6 @@ def test_a_completion_that_fails_costs_its_own_run_alone(plan: ModelPlan) -> Non
             d.submit()
             d.scheduler.flush()
         assert sum(len(r.jobs) for r in d.wait(3)) == 3
-
-
-def test_closing_ends_runs_that_do_not_end_in_time_and_loses_no_job() -> None:
-    d = Desk(max_running=1)
-    gate = Gate(is_open=False)
-    d.add(gate, ModelPlan(placement="pool"))
-    jobs = [d.submit() for _ in range(3)]
-    d.scheduler.flush()
-    assert wait_until(lambda: gate.runs == [1], timeout_s=10)
-    d.scheduler.close(timeout_s=0.05)
-    assert wait_until(lambda: d.scheduler.pool_threads == 0, timeout_s=10)
-    assert {id(j) for r in d.ran for j in r.jobs} == set(map(id, jobs))
-    assert all(isinstance(r.error, Unavailable) for r in d.ran)
-    assert gate.runs == [1]
 
 
 def test_a_stack_ends_early_only_when_all_in_it_gave_up() -> None:
@@ -652,46 +382,3 @@ def test_the_time_of_a_stack_that_fails_is_the_versions() -> None:
         whole = d.ran[-1].ended - d.ran[0].started
         runs = sum(r.ended - r.started for r in d.ran)
         assert runs <= lanes.pool.served_s <= whole + 0.5
-
-
-class Native(Gate):
-    """Runs a real model for some two milliseconds, in which it does not hold the interpreter."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._loop = Session.open(makers.save_slow_loop(folder / "m.onnx"), ModelPlan())
-
-    def run(
-        self,
-        arrays: Mapping[str, Array],
-        outputs: Sequence[str] | None = None,
-        deadline_s: float | None = None,
-        interrupt: Interrupt | None = None,
-    ) -> dict[str, Array]:
-        self._loop.run({"n": np.array(150, np.int64)}, None, deadline_s, interrupt)
-        return super().run(arrays)
-
-
-def beside_a_busy_thread(runner: Native, interval_s: float, runs: int) -> float:
-    """Seconds that `runs` of the pool take while this thread keeps the interpreter."""
-    with desk(max_running=1, switch_interval_s=interval_s) as d:
-        d.add(runner, ModelPlan(placement="pool"))
-        began = CLOCK.monotonic()
-        for _ in range(runs):
-            d.submit()
-        d.scheduler.flush()
-        while len(d.ran) < runs and CLOCK.monotonic() < began + 60:
-            sum(range(100))
-        taken = CLOCK.monotonic() - began
-        assert sys.getswitchinterval() == pytest.approx(interval_s)
-        assert [r.error for r in d.ran] == [None] * runs
-    return taken
-
-
-def test_a_busy_loop_does_not_starve_the_pool(tmp_path: Path) -> None:
-    """Each run waits an interval for the interpreter; a coarse one makes plain that it does."""
-    runner, usual = Native(tmp_path), sys.getswitchinterval()
-    ours = beside_a_busy_thread(runner, ServingConfig().switch_interval_s, 6)
-    coarse = beside_a_busy_thread(runner, 0.5, 6)
-    assert ours * 3 < coarse
-    assert wait_until(lambda: sys.getswitchinterval() == usual, timeout_s=10)
